@@ -1,0 +1,1 @@
+"""Keep many companies' WhatsApp sessions alive in one application."""

@@ -1,0 +1,122 @@
+"""The seams: what a backend implements, and nothing else.
+
+Backends that open something are async context managers as well; the pool enters those it made itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+import anyio
+
+from .addresses import Address
+from .events import Event
+from .links import DriverEvent
+from .messages import OutgoingMessage
+from .models import DeviceLocation, SentMessage, SessionKey, SessionRecord
+from .operations import Operation
+
+
+class Connection(Protocol):
+    """One link to WhatsApp. Iterate for its events; the last is ``LinkEnded`` and says why the link is over."""
+
+    def __aiter__(self) -> AsyncIterator[DriverEvent]: ...
+
+    async def send(self, to: Address, message: OutgoingMessage) -> SentMessage:
+        """Send, and return once WhatsApp's server acknowledged.
+
+        Raises ``SessionNotConnected`` where nothing was sent, ``MessageRejected`` where the server refused,
+        ``SendTimeout`` where the outcome is unknown.
+        """
+        ...
+
+    async def call(self, operation: Operation) -> Any:
+        """Do ``operation`` and return its result; raises ``DriverError``."""
+        ...
+
+
+class Driver(Protocol):
+    """Opens connections. Knows nothing of retries, limits or pools."""
+
+    def connect(self, record: SessionRecord, device: DeviceLocation) -> AbstractAsyncContextManager[Connection]:
+        """Open a link while the context lasts; a device that is not linked is paired first. Leaving stops it."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Remembers sessions. Raises ``StorageError``."""
+
+    async def get(self, key: SessionKey) -> SessionRecord | None: ...
+
+    async def put(self, record: SessionRecord, fence: int) -> None:
+        """Write the record; one written under an older ``fence`` than the last is refused."""
+        ...
+
+    async def delete(self, key: SessionKey) -> None:
+        """Forget the session and its device's keys; an unknown one is no error."""
+        ...
+
+    def records(self) -> AsyncIterator[SessionRecord]: ...
+
+    def device(self, key: SessionKey) -> AbstractAsyncContextManager[DeviceLocation]:
+        """Lend the place where the driver keeps this device's keys."""
+        ...
+
+
+class Reservation(Protocol):
+    """A place in the window, held until it is used or given back."""
+
+    async def commit(self) -> None: ...
+
+    async def release(self) -> None: ...
+
+
+class RateLimiter(Protocol):
+    """Decides whether a session may send to a recipient now."""
+
+    async def acquire(self, key: SessionKey, recipient: str) -> Reservation:
+        """Reserve a place; raises ``RateLimitExceeded`` with the seconds until one is free."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """The right to run a session. ``fence`` rises with every new owner; ``lost`` is set when the right is gone."""
+
+    fence: int
+    lost: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Coordinator(Protocol):
+    """Says who owns a session."""
+
+    def own(self, key: SessionKey) -> AbstractAsyncContextManager[Ownership]:
+        """Own the session while the context lasts; raises ``SessionLocked`` at once where another does."""
+        ...
+
+
+class EventHook(Protocol):
+    """Receives every event; any async function of one argument is a hook."""
+
+    async def __call__(self, event: Event, /) -> None: ...
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Time, so that a test can own it."""
+
+    def now(self) -> datetime:
+        """Return the aware UTC time."""
+        ...
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def move_on_after(self, seconds: float | None) -> anyio.CancelScope:
+        """Return a scope that is cancelled after ``seconds``; ``None``: never."""
+        ...

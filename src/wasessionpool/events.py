@@ -1,0 +1,170 @@
+"""What can happen to a session, as the application hears it: frozen models, discriminated on ``type``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from .messages import OutgoingMessage
+from .models import Contact, DisconnectReason, Frozen, InboundMessage, SentMessage, SessionKey, Status
+from .operations import MarkRead
+from .qr import QRCode
+
+
+class BaseEvent(Frozen):
+    """What every event has: a ULID, the time (aware UTC), the session, and its place in the session's order."""
+
+    id: str
+    time: datetime
+    company_id: str
+    device: str
+    sequence: int
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    redelivered: bool = False
+
+    @property
+    def key(self) -> SessionKey:
+        return SessionKey(self.company_id, self.device)
+
+
+class QrEvent(BaseEvent):
+    """A QR waits to be scanned; the next one replaces it."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    type: Literal["qr"] = "qr"
+    qr: QRCode
+
+
+class ConnectedEvent(BaseEvent):
+    """The session's link is live."""
+
+    type: Literal["connected"] = "connected"
+    jid: str
+    phone_number: str
+
+
+class DisconnectedEvent(BaseEvent):
+    """The link ended, whatever follows."""
+
+    type: Literal["disconnected"] = "disconnected"
+    reason: DisconnectReason
+
+
+class ReconnectingEvent(BaseEvent):
+    """An attempt will be made in ``delay`` seconds; ``attempt`` counts from 1, 0 is a revival after giving up."""
+
+    type: Literal["reconnecting"] = "reconnecting"
+    attempt: int
+    delay: float
+
+
+class ReconnectFailedEvent(BaseEvent):
+    """The attempts are spent."""
+
+    type: Literal["reconnect_failed"] = "reconnect_failed"
+    attempts: int
+    reason: DisconnectReason
+
+
+class HealthCheckFailedEvent(BaseEvent):
+    """The link gives reason for doubt: ``failures`` checks in a row failed. Ages are in seconds."""
+
+    type: Literal["health_check_failed"] = "health_check_failed"
+    failures: int
+    last_inbound_age: float | None = None
+    last_ack_age: float | None = None
+    probe_error: str | None = None
+
+
+class RestrictedEvent(BaseEvent):
+    """WhatsApp restricts the account: ``login`` (refused for a while) or ``reach_out`` (no cold sends)."""
+
+    type: Literal["restricted"] = "restricted"
+    kind: Literal["login", "reach_out"]
+    until: datetime | None = None
+
+
+class LogoutEvent(BaseEvent):
+    """The device is not linked any more; it has to be paired anew."""
+
+    type: Literal["logout"] = "logout"
+    reason: DisconnectReason
+
+
+class ErrorEvent(BaseEvent):
+    """Something went wrong; ``code`` is for programs, ``detail`` for people."""
+
+    type: Literal["error"] = "error"
+    code: str
+    detail: str
+
+
+class StatusEvent(BaseEvent):
+    """The session's status changed."""
+
+    type: Literal["status"] = "status"
+    previous: Status
+    current: Status
+    reason: DisconnectReason | None = None
+
+
+class MessageEvent(BaseEvent, InboundMessage):
+    """A message came in, or was sent from the own phone (``from_me``)."""
+
+    type: Literal["message"] = "message"
+    _send: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]] | None = PrivateAttr(default=None)
+    _call: Callable[[MarkRead], Awaitable[Any]] | None = PrivateAttr(default=None)
+
+    async def reply(self, message: str | OutgoingMessage) -> SentMessage:
+        """Send ``message`` to the chat this one came from; raises as ``send_message`` does."""
+        if self._send is None:
+            raise RuntimeError("this event did not come from an open pool")
+        return await self._send(self.chat.id, message)
+
+    async def mark_read(self) -> None:
+        """Show the sender the read marks."""
+        if self._call is None:
+            raise RuntimeError("this event did not come from an open pool")
+        await self._call(MarkRead(message_ids=(self.message_id,), chat=self.chat.id, sender=self.sender.id))
+
+
+class MessageSentEvent(BaseEvent):
+    """WhatsApp's server acknowledged a message of ours."""
+
+    type: Literal["message_sent"] = "message_sent"
+    message_id: str
+    to: str
+    timestamp: datetime
+
+
+class ReceiptEvent(BaseEvent):
+    """Messages of ours were delivered, read or played."""
+
+    type: Literal["receipt"] = "receipt"
+    message_ids: tuple[str, ...]
+    chat: Contact
+    sender: Contact
+    receipt: Literal["delivered", "read", "played"]
+    timestamp: datetime
+
+
+Event = Annotated[
+    QrEvent
+    | ConnectedEvent
+    | DisconnectedEvent
+    | ReconnectingEvent
+    | ReconnectFailedEvent
+    | HealthCheckFailedEvent
+    | RestrictedEvent
+    | LogoutEvent
+    | ErrorEvent
+    | StatusEvent
+    | MessageEvent
+    | MessageSentEvent
+    | ReceiptEvent,
+    Field(discriminator="type"),
+]
+EVENT_TYPES = frozenset(str(model.model_fields["type"].default) for model in get_args(get_args(Event)[0]))

@@ -1,0 +1,111 @@
+"""What a connection reports, from a driver to its session."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .models import Contact, DisconnectReason, Frozen, InboundMessage
+
+
+class PairingQueued(Frozen):
+    """The device is not linked and waits for its turn to pair; no deadline runs meanwhile."""
+
+    type: Literal["pairing_queued"] = "pairing_queued"
+
+
+class PairingStarted(Frozen):
+    """The turn to pair has come."""
+
+    type: Literal["pairing_started"] = "pairing_started"
+
+
+class PairingOffered(Frozen):
+    """A QR's content waits for the phone, for ``lifetime`` seconds; the next code replaces it."""
+
+    type: Literal["pairing_offered"] = "pairing_offered"
+    text: str = Field(repr=False)
+    lifetime: float
+
+
+class PairingAccepted(Frozen):
+    """The phone confirmed; the keys are on disk. The live link follows as ``LinkUp``."""
+
+    type: Literal["pairing_accepted"] = "pairing_accepted"
+    jid: str
+
+
+class LinkUp(Frozen):
+    """The link is live: logged in, and WhatsApp's server answers."""
+
+    type: Literal["link_up"] = "link_up"
+    jid: str
+    lid: str | None = None
+    phone_number: str
+    push_name: str | None = None
+
+
+class LinkLost(Frozen):
+    """The line broke and the driver tries to mend it: ``LinkUp`` or ``LinkEnded`` follows, or nothing."""
+
+    type: Literal["link_lost"] = "link_lost"
+    reason: Literal[DisconnectReason.NETWORK, DisconnectReason.SERVER] = DisconnectReason.NETWORK
+    detail: str | None = None
+
+
+class LinkEnded(Frozen):
+    """The link is over; always the last event. ``until``: when a temporary ban ends."""
+
+    type: Literal["link_ended"] = "link_ended"
+    reason: DisconnectReason
+    detail: str | None = None
+    until: datetime | None = None
+
+
+class KeepAliveMissed(Frozen):
+    """``failures`` keep-alives in a row went unanswered."""
+
+    type: Literal["keep_alive_missed"] = "keep_alive_missed"
+    failures: int
+
+
+class KeepAliveRestored(Frozen):
+    """The server answers keep-alives again."""
+
+    type: Literal["keep_alive_restored"] = "keep_alive_restored"
+
+
+class MessageReceived(Frozen):
+    """A message came in, or was sent from the own phone."""
+
+    type: Literal["message_received"] = "message_received"
+    message: InboundMessage
+
+
+class ReceiptReceived(Frozen):
+    """Messages sent from this session were ``delivered``, ``read`` or ``played``."""
+
+    type: Literal["receipt_received"] = "receipt_received"
+    message_ids: tuple[str, ...]
+    chat: Contact
+    sender: Contact
+    receipt: Literal["delivered", "read", "played"]
+    timestamp: datetime
+
+
+DriverEvent = Annotated[
+    PairingQueued
+    | PairingStarted
+    | PairingOffered
+    | PairingAccepted
+    | LinkUp
+    | LinkLost
+    | LinkEnded
+    | KeepAliveMissed
+    | KeepAliveRestored
+    | MessageReceived
+    | ReceiptReceived,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,212 @@
+"""The nouns that every layer speaks of: sessions, their status and record, sent messages, metrics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import InvalidCompanyId
+from .qr import QRCode
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", re.ASCII)
+MAIN_DEVICE = "main"
+
+
+class Status(StrEnum):
+    """Where a session stands."""
+
+    CONNECTING = "connecting"
+    PAIRING = "pairing"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    RESTRICTED = "restricted"
+    SLEEPING = "sleeping"
+    DISCONNECTED = "disconnected"
+    LOGGED_OUT = "logged_out"
+    FAILED = "failed"
+
+
+class DisconnectReason(StrEnum):
+    """Why a link ended."""
+
+    REQUESTED = "requested"
+    SHUTDOWN = "shutdown"
+    IDLE = "idle"
+    NETWORK = "network"
+    SERVER = "server"
+    KEEPALIVE = "keepalive"
+    STALLED = "stalled"
+    PUMP_DEAD = "pump_dead"
+    WORKER_CRASHED = "worker_crashed"
+    POISONED = "poisoned"
+    REPLACED = "replaced"
+    LOGGED_OUT = "logged_out"
+    BANNED = "banned"
+    TEMPORARILY_BANNED = "temporarily_banned"
+    OUTDATED = "outdated"
+    PAIRING_TIMEOUT = "pairing_timeout"
+    PAIRING_FAILED = "pairing_failed"
+    STORAGE = "storage"
+    LEASE_LOST = "lease_lost"
+
+
+class Frozen(BaseModel):
+    """A value: immutable, without unknown fields, and silent about its input when validation fails."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionKey:
+    """One company's device inside the pool, printed ``962302`` or ``962302:sales``.
+
+    Both ids are 1–64 of ``[A-Za-z0-9_-]``, not beginning with ``-``; raises ``InvalidCompanyId`` otherwise,
+    before the id reaches a path, a key or a log line.
+    """
+
+    company_id: str
+    device: str = MAIN_DEVICE
+
+    def __post_init__(self) -> None:
+        for what, value in (("company id", self.company_id), ("device", self.device)):
+            if not isinstance(value, str) or not _ID.fullmatch(value):
+                raise InvalidCompanyId(
+                    f"{what} {ascii(value)[:80]} is not 1–64 of A-Z a-z 0-9 _ - (not beginning with -)"
+                )
+        if self.device == "any":
+            raise InvalidCompanyId("the device name 'any' is reserved")
+
+    def __str__(self) -> str:
+        return self.company_id if self.device == MAIN_DEVICE else f"{self.company_id}:{self.device}"
+
+    @property
+    def directory(self) -> PurePath:
+        """Where this session's files lie, below the session path."""
+        company = PurePath(self.company_id)
+        return company if self.device == MAIN_DEVICE else company / "devices" / self.device
+
+    def folded(self) -> tuple[str, str]:
+        """Return what two keys share that differ only in case, which some file systems do not tell apart."""
+        return self.company_id.casefold(), self.device.casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLocation:
+    """Where a driver keeps one device: its key ``database`` (SQLite), in a private directory that exists."""
+
+    database: Path
+
+
+class Contact(Frozen):
+    """A person or a chat. ``id`` is the JID to write to; ``phone_number`` reads ``+79001234567``."""
+
+    id: str
+    phone_number: str | None = None
+    lid: str | None = None
+
+
+class InboundMessage(Frozen):
+    """A message as WhatsApp delivered it; ``kind`` is ``text`` or the name of a kind without text of its own."""
+
+    message_id: str
+    chat: Contact
+    sender: Contact
+    sender_name: str | None = None
+    from_me: bool = False
+    is_group: bool = False
+    kind: str = "text"
+    text: str | None = Field(default=None, repr=False)
+    quoted: str | None = None
+    timestamp: datetime
+
+
+class SentMessage(Frozen):
+    """What WhatsApp's server acknowledged; ``timestamp`` is the server's time, in UTC."""
+
+    id: str
+    to: str
+    company_id: str
+    device: str
+    timestamp: datetime
+
+
+class Transition(Frozen):
+    """One change of a session's status."""
+
+    time: datetime
+    previous: Status
+    current: Status
+    reason: DisconnectReason | None = None
+
+
+class SessionRecord(Frozen):
+    """What the pool remembers of a session between two runs; ``desired`` is what the user asked for last."""
+
+    version: Literal[1] = 1
+    company_id: str
+    device: str = MAIN_DEVICE
+    desired: Literal["running", "stopped"] = "running"
+    status: Status = Status.DISCONNECTED
+    disconnect_reason: DisconnectReason | None = None
+    linked: bool = False
+    jid: str | None = None
+    lid: str | None = None
+    phone_number: str | None = None
+    push_name: str | None = None
+    proxy: str | None = Field(default=None, repr=False)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    created_at: datetime
+    connected_at: datetime | None = None
+    restricted_until: datetime | None = None
+
+    @property
+    def key(self) -> SessionKey:
+        return SessionKey(self.company_id, self.device)
+
+
+class SessionStatus(BaseModel):
+    """A snapshot of one session. Times are aware UTC; counts are since the pool opened."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    company_id: str
+    device: str
+    status: Status
+    health: Literal["ok", "suspect"] = "ok"
+    phone_number: str | None = None
+    jid: str | None = None
+    push_name: str | None = None
+    connected_at: datetime | None = None
+    last_activity_at: datetime | None = None
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    disconnect_reason: DisconnectReason | None = None
+    reconnect_attempts: int = 0
+    next_retry_at: datetime | None = None
+    restriction: Literal["reach_out"] | None = None
+    restricted_until: datetime | None = None
+    qr: QRCode | None = None
+    pairing_code: str | None = Field(default=None, repr=False)
+    messages_sent: int = 0
+    messages_received: int = 0
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    history: tuple[Transition, ...] = ()
+
+
+class PoolMetrics(Frozen):
+    """Counts over all sessions, since the pool opened; the first two are of this moment."""
+
+    total_sessions: int
+    active_connections: int
+    messages_sent: int = 0
+    messages_received: int = 0
+    errors: int = 0
+    reconnects: int = 0
+    events_dropped: int = 0
+    ignored_signals: int = 0
