@@ -1,0 +1,38 @@
+"""The backends that settings ask for: the one place that imports them, when they are needed."""
+
+from __future__ import annotations
+
+from .abc import Coordinator, Driver, RateLimiter, SessionStore
+from .settings import PoolSettings
+
+
+def make_driver(settings: PoolSettings) -> Driver:
+    from .drivers.neonize import NeonizeDriver
+
+    return NeonizeDriver(
+        sessions_per_worker=settings.sessions_per_worker,
+        max_pairings=settings.max_pairings,
+        send_timeout=settings.send_timeout,
+    )
+
+
+def make_store(settings: PoolSettings) -> SessionStore:
+    from .stores.directory import DirectoryStore
+
+    return DirectoryStore(settings.session_path)
+
+
+def make_limiter(settings: PoolSettings) -> RateLimiter:
+    from .limiters.windows import WindowLimiter
+
+    return WindowLimiter(
+        limit=settings.rate_limit_max,
+        recipient_limit=settings.rate_limit_recipient_max,
+        window=settings.rate_limit_window,
+    )
+
+
+def make_coordinator(settings: PoolSettings) -> Coordinator:
+    from .coordinators.local import LocalCoordinator
+
+    return LocalCoordinator(settings.session_path)

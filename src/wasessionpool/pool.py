@@ -1,0 +1,360 @@
+"""The façade: one object that owns every company's session."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+
+from . import defaults
+from .abc import Clock, Coordinator, Driver, EventHook, RateLimiter, SessionStore
+from .addresses import Address
+from .backoff import Backoff
+from .bus import Bus, Filter, Handler
+from .clock import SystemClock
+from .errors import (
+    ConfigurationError,
+    InvalidCompanyId,
+    PoolClosed,
+    PoolFull,
+    SessionLocked,
+    SessionNotFound,
+    WhatsAppPoolError,
+)
+from .events import Event
+from .messages import OutgoingMessage, to_message
+from .models import (
+    MAIN_DEVICE,
+    DisconnectReason,
+    PoolMetrics,
+    SentMessage,
+    SessionKey,
+    SessionRecord,
+    SessionStatus,
+    Status,
+)
+from .session import Backends, Session
+from .settings import PoolSettings
+from .starts import StartLimiter
+
+logger = logging.getLogger(__name__)
+
+MAX_METADATA = 4096
+"""Bytes of a session's metadata, as JSON."""
+
+H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
+
+
+class WhatsAppSessionPool:
+    """Owns sessions: creates and restores them, keeps them alive, sends, receives and tells what happens.
+
+    Use it as an async context manager, once. A backend that is handed over is used as it is and stays open;
+    the others are made from ``settings`` and live as long as the pool::
+
+        async with WhatsAppSessionPool(PoolSettings(session_path="whatsapp_sessions")) as pool:
+            status = await pool.create_session("962302")
+            if status.qr:
+                print(status.qr.terminal())
+            await pool.wait_until_connected("962302", timeout=120)
+            await pool.send_message("962302", "79001234567", "Hello")
+    """
+
+    def __init__(
+        self,
+        settings: PoolSettings | None = None,
+        *,
+        driver: Driver | None = None,
+        store: SessionStore | None = None,
+        limiter: RateLimiter | None = None,
+        hooks: Iterable[EventHook] = (),
+        coordinator: Coordinator | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or PoolSettings()
+        self._driver, self._store, self._limiter, self._coordinator = driver, store, limiter, coordinator
+        self._clock = clock or SystemClock()
+        self._bus = Bus()
+        for hook in hooks:
+            self._bus.add_handler(hook, Filter((), None, None))
+        self._sessions: dict[SessionKey, Session] = {}
+        self._creating = anyio.Lock()
+        self._stack = AsyncExitStack()
+        self._backends: Backends | None = None
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        """Open the pool: restore what is on disk and start what is to run; raises ``StorageError``."""
+        if self._entered:
+            raise PoolClosed("a pool is opened once; make a new one")
+        self._entered = True
+        settings = self.settings
+        async with AsyncExitStack() as stack:
+            store = await self._backend(stack, self._store, defaults.make_store)
+            coordinator = await self._backend(stack, self._coordinator, defaults.make_coordinator)
+            limiter = await self._backend(stack, self._limiter, defaults.make_limiter)
+            driver = await self._backend(stack, self._driver, defaults.make_driver)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            backends = Backends(
+                settings=settings,
+                driver=driver,
+                store=store,
+                limiter=limiter,
+                coordinator=coordinator,
+                clock=self._clock,
+                bus=self._bus,
+                starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
+                backoff=Backoff(settings.reconnect_base_delay, settings.reconnect_max_delay, settings.reconnect_jitter),
+                tasks=tasks,
+            )
+            async for record in store.records():
+                self._sessions[record.key] = Session(record, backends)
+            self._bus.open(tasks, self._report)
+            self._backends = backends
+            if settings.autostart:
+                for session in self._sessions.values():
+                    if session.standing.record.desired == "running":
+                        tasks.start_soon(self._autostart, session)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        backends, self._backends = self._backends, None
+        if backends is None:
+            return None
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self.settings.shutdown_timeout) as scope:
+                async with anyio.create_task_group() as stopping:
+                    for session in self._sessions.values():
+                        stopping.start_soon(session.stop, DisconnectReason.SHUTDOWN)
+                await self._bus.drain()
+            self._bus.close()
+            if scope.cancelled_caught:
+                logger.warning("the pool was not drained within %g s", self.settings.shutdown_timeout)
+            backends.tasks.cancel_scope.cancel()
+        return await self._stack.__aexit__(kind, error, traceback)
+
+    async def create_session(
+        self,
+        company_id: str,
+        *,
+        device: str = MAIN_DEVICE,
+        metadata: dict[str, Any] | None = None,
+        proxy: str | None = None,
+        timeout: float | None = 30.0,
+    ) -> SessionStatus:
+        """Start the session, creating it where it is new; idempotent.
+
+        Returns as soon as it is connected or its QR waits, or after ``timeout`` seconds with the status reached;
+        a fault of the network does not raise. Raises ``InvalidCompanyId``, ``PoolFull``, ``SessionLocked``,
+        ``StorageError``, and ``ConfigurationError`` for metadata over 4 kB of JSON.
+        """
+        key = SessionKey(company_id, device)
+        if metadata is not None:
+            _check_metadata(metadata)
+        if proxy is not None:
+            _check_proxy(proxy)
+        session, is_new = await self._find_or_create(key)
+        if metadata is not None:
+            session.standing.update(metadata=metadata)
+        if proxy is not None:
+            session.standing.update(proxy=proxy)
+        try:
+            await session.start()
+        except WhatsAppPoolError as error:
+            if is_new:
+                self._sessions.pop(key, None)
+            elif isinstance(error, SessionLocked):
+                session.standing.locked(error.holder)
+            raise
+        await session.wait_settled(timeout)
+        return session.status()
+
+    async def wait_until_connected(
+        self, company_id: str, *, device: str = MAIN_DEVICE, timeout: float | None = None
+    ) -> SessionStatus:
+        """Wait for a live link.
+
+        Raises ``PairingTimeout``, ``PairingFailed``, ``LoggedOut``, ``SessionFailed`` or ``SessionNotConnected``
+        as soon as the session gets there, ``TimeoutError`` after ``timeout`` seconds, ``SessionNotFound``.
+        """
+        session = self.session(company_id, device=device)
+        await session.wait_until_connected(timeout)
+        return session.status()
+
+    async def get_session_status(self, company_id: str, *, device: str = MAIN_DEVICE) -> SessionStatus:
+        """Return a snapshot; raises ``SessionNotFound``."""
+        return self.session(company_id, device=device).status()
+
+    async def get_sessions(self, company_id: str | None = None) -> list[SessionStatus]:
+        """Return every known session, or those of one company."""
+        self._open()
+        return [
+            session.status()
+            for key, session in sorted(self._sessions.items())
+            if company_id is None or key.company_id == company_id
+        ]
+
+    async def get_active_sessions(self) -> list[SessionStatus]:
+        """Return the sessions that are ``connected``."""
+        return [status for status in await self.get_sessions() if status.status is Status.CONNECTED]
+
+    async def get_metrics(self) -> PoolMetrics:
+        """Return counts over all sessions since the pool opened."""
+        self._open()
+        standings = [session.standing for session in self._sessions.values()]
+        return PoolMetrics(
+            total_sessions=len(standings),
+            active_connections=sum(standing.status is Status.CONNECTED for standing in standings),
+            messages_sent=sum(standing.messages_sent for standing in standings),
+            messages_received=sum(standing.messages_received for standing in standings),
+            errors=sum(standing.errors for standing in standings),
+            reconnects=sum(max(0, standing.links - 1) for standing in standings),
+            events_dropped=self._bus.dropped,
+            ignored_signals=sum(standing.ignored_signals for standing in standings),
+        )
+
+    async def send_message(
+        self,
+        company_id: str,
+        to: str,
+        message: str | OutgoingMessage,
+        *,
+        device: str = MAIN_DEVICE,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> SentMessage:
+        """Send ``message`` to a phone number or JID; returns once WhatsApp's server acknowledged.
+
+        Over the limit it raises ``RateLimitExceeded``, or with ``wait`` it waits its turn, at most ``timeout`` seconds.
+        Raises, in this order, ``InvalidCompanyId``, ``InvalidMessage``, ``InvalidRecipient``, ``SessionNotFound``,
+        ``AuthenticationRequired``, ``SessionNotConnected``, ``RateLimitExceeded``; then ``MessageRejected``,
+        ``RecipientNotOnWhatsapp``, or ``SendTimeout``: then it is unknown whether the message went out.
+        """
+        key = SessionKey(company_id, device)
+        message = to_message(message)
+        Address.parse(to)
+        return await self.session(key.company_id, device=key.device).send(to, message, wait=wait, timeout=timeout)
+
+    async def disconnect(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
+        """End the link and keep the credentials; it stays down until ``create_session``."""
+        if session := self._known(company_id, device):
+            await session.disconnect()
+
+    async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
+        """End the link and begin a new one."""
+        if session := self._known(company_id, device):
+            await session.stop()
+            await session.start()
+
+    async def logout(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
+        """Unlink from the phone and erase the credentials; the session stays known as ``logged_out``."""
+        if session := self._known(company_id, device):
+            await session.logout()
+
+    async def delete_session(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
+        """Log out where linked, then forget everything; nothing of the session stays on disk."""
+        if session := self._known(company_id, device):
+            await session.logout(forget=True)
+            self._sessions.pop(session.key, None)
+
+    def session(self, company_id: str, *, device: str = MAIN_DEVICE) -> Session:
+        """Return the handle of a known session; raises ``SessionNotFound``."""
+        session = self._known(company_id, device)
+        if session is None:
+            raise SessionNotFound(f"Session not found for company {SessionKey(company_id, device)}")
+        return session
+
+    def on(self, *types: str, company_id: str | None = None, device: str | None = None) -> Callable[[H], H]:
+        """Register a handler for events of these types (none: all), of one company or device where given.
+
+        A handler is an async function of one argument, or a plain one, which runs in a thread. Events of one session
+        reach it one after another, in order.
+        """
+        wants = Filter(types, company_id, device)
+
+        def register(handler: H) -> H:
+            self._bus.add_handler(handler, wants)
+            return handler
+
+        return register
+
+    def off(self, handler: Handler) -> None:
+        """Remove a handler; one that is not registered is no error."""
+        self._bus.remove_handler(handler)
+
+    def events(
+        self, *types: str, company_id: str | None = None, device: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Subscribe for as long as the context lasts; it gives an async iterator, which ends when the pool closes."""
+        return self._bus.stream(Filter(types, company_id, device))
+
+    async def _backend(self, stack: AsyncExitStack, given: T | None, make: Callable[[PoolSettings], T]) -> T:
+        if given is not None:
+            return given
+        backend = make(self.settings)
+        if isinstance(backend, AbstractAsyncContextManager):
+            await stack.enter_async_context(backend)
+        return backend
+
+    def _open(self) -> Backends:
+        if self._backends is None:
+            raise PoolClosed("the pool is not open: use `async with WhatsAppSessionPool(...) as pool`")
+        return self._backends
+
+    def _known(self, company_id: str, device: str) -> Session | None:
+        key = SessionKey(company_id, device)
+        self._open()
+        return self._sessions.get(key)
+
+    async def _find_or_create(self, key: SessionKey) -> tuple[Session, bool]:
+        backends = self._open()
+        async with self._creating:
+            if session := self._sessions.get(key):
+                return session, False
+            for known in self._sessions:
+                if known.folded() == key.folded() or (
+                    known.company_id != key.company_id and known.folded()[0] == key.folded()[0]
+                ):
+                    raise InvalidCompanyId(f"{key} differs only in case from the known session {known}")
+            if len(self._sessions) >= self.settings.max_sessions:
+                raise PoolFull(f"the pool has {len(self._sessions)} sessions, the most that max_sessions allows")
+            stored = await backends.store.get(key)
+            record = stored or SessionRecord(company_id=key.company_id, device=key.device, created_at=self._clock.now())
+            session = self._sessions[key] = Session(record, backends)
+            return session, stored is None
+
+    async def _autostart(self, session: Session) -> None:
+        try:
+            await session.start()
+        except SessionLocked as error:
+            session.standing.locked(error.holder)
+        except WhatsAppPoolError as error:
+            session.standing.error(error.code, error.message)
+
+    def _report(self, key: SessionKey, code: str, detail: str) -> None:
+        if session := self._sessions.get(key):
+            session.standing.error(code, detail)
+
+
+def _check_proxy(proxy: str) -> None:
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https", "socks5") or not parts.hostname:
+        raise ConfigurationError("a proxy is a URL that begins with http://, https:// or socks5:// and names a host")
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    try:
+        size = len(json.dumps(metadata, ensure_ascii=False).encode())
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"metadata has to be JSON: {error}") from None
+    if size > MAX_METADATA:
+        raise ConfigurationError(f"metadata has {size} bytes as JSON, the limit is {MAX_METADATA}")

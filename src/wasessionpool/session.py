@@ -1,0 +1,487 @@
+"""One session's supervisor: connect, listen, back off, and send meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from .abc import Clock, Connection, Coordinator, Driver, Ownership, RateLimiter, Reservation, SessionStore
+from .addresses import Address
+from .backoff import Backoff
+from .bus import Bus
+from .errors import (
+    AuthenticationRequired,
+    ClientOutdated,
+    DriverError,
+    LoggedOut,
+    PairingFailed,
+    PairingTimeout,
+    RateLimitExceeded,
+    SendTimeout,
+    SessionFailed,
+    SessionLocked,
+    SessionNotConnected,
+    StorageError,
+    WhatsAppPoolError,
+)
+from .events import MessageEvent, MessageSentEvent, ReceiptEvent, ReconnectFailedEvent, ReconnectingEvent
+from .links import (
+    DriverEvent,
+    KeepAliveMissed,
+    KeepAliveRestored,
+    LinkEnded,
+    LinkLost,
+    LinkUp,
+    MessageReceived,
+    PairingAccepted,
+    PairingOffered,
+    PairingQueued,
+    PairingStarted,
+    ReceiptReceived,
+)
+from .messages import OutgoingMessage, to_message
+from .models import DeviceLocation, DisconnectReason, SentMessage, SessionRecord, SessionStatus, Status
+from .operations import LogOut, Operation
+from .settings import PoolSettings
+from .standing import Standing
+from .starts import StartLimiter
+from .state import ENDED_BY, REVIVABLE, Signal
+
+logger = logging.getLogger(__name__)
+
+_UNSETTLED = frozenset({Status.CONNECTING, Status.RECONNECTING})
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What all sessions of a pool share."""
+
+    settings: PoolSettings
+    driver: Driver
+    store: SessionStore
+    limiter: RateLimiter
+    coordinator: Coordinator
+    clock: Clock
+    bus: Bus
+    starts: StartLimiter
+    backoff: Backoff
+    tasks: TaskGroup
+
+
+class Session:
+    """One company's device: what can be asked of it, and the task that keeps it alive."""
+
+    def __init__(self, record: SessionRecord, backends: Backends) -> None:
+        self.key = record.key
+        self.standing = Standing(record, backends.bus, backends.clock)
+        self._backends = backends
+        self._fence = 0
+        self._scope: anyio.CancelScope | None = None
+        self._ending = False
+        self._over = anyio.Event()
+        self._wake = anyio.Event()
+        self._gave_up = False
+        self._starting = anyio.Lock()
+        self._sending = anyio.Lock()
+        self._connection: Connection | None = None
+        self._link_scope: anyio.CancelScope | None = None
+        self._forced_end: LinkEnded | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether this pool owns the session and keeps it alive."""
+        return self._scope is not None and not self._ending
+
+    def status(self) -> SessionStatus:
+        return self.standing.snapshot()
+
+    async def start(self) -> None:
+        """Own the session and keep it alive from now on; one that gave up tries anew.
+
+        Raises ``SessionLocked`` where another pool runs it, ``StorageError`` where its files cannot be used.
+        """
+        async with self._starting:
+            if not self.running:
+                if self._ending:
+                    await self._over.wait()
+                self.standing.update(desired="running")
+                await self._backends.tasks.start(self._run)
+            elif self.standing.status is Status.FAILED:
+                self._wake.set()
+
+    async def stop(self, reason: DisconnectReason = DisconnectReason.REQUESTED) -> None:
+        """End the link and give the session up; one that is not running is left as it is."""
+        if self._scope is None:
+            return
+        if not self._ending:
+            self._ending = True
+            self.standing.link_ended(LinkEnded(reason=reason))
+            self._scope.cancel()
+        await self._over.wait()
+
+    async def disconnect(self) -> None:
+        """End the link, keep the credentials, and stay down until started again."""
+        desired = self.standing.record.desired
+        self.standing.update(desired="stopped")
+        if self.running:
+            await self.stop()
+        elif desired == "running":
+            async with self._owned():
+                await self._save()
+
+    async def logout(self, *, forget: bool = False) -> None:
+        """Unlink from the phone and erase the credentials; ``forget`` erases everything else too.
+
+        Where WhatsApp cannot be told within ``connect_timeout``, the phone goes on listing the device, which is logged.
+        """
+        if self.standing.record.linked:
+            await self._unlink()
+        self.standing.update(desired="stopped")
+        if self.running:
+            await self.stop(DisconnectReason.LOGGED_OUT)
+        else:
+            self.standing.link_ended(LinkEnded(reason=DisconnectReason.LOGGED_OUT))
+        async with self._owned():
+            await self._backends.store.delete(self.key)
+            if not forget:
+                self.standing.update(linked=False, jid=None, lid=None, phone_number=None, push_name=None)
+                await self._save()
+
+    async def wait_settled(self, timeout: float | None) -> None:
+        """Wait until the session is connected, shows a code, or will not get there by itself."""
+        with self._backends.clock.move_on_after(timeout):
+            while self.standing.status in _UNSETTLED:
+                await self.standing.change()
+
+    async def wait_until_connected(self, timeout: float | None) -> None:
+        """Wait for a live link; raises what the contract of ``WhatsAppSessionPool`` says."""
+        with self._backends.clock.move_on_after(timeout):
+            while not self._arrived():
+                await self.standing.change()
+            return
+        raise TimeoutError(f"session {self.key} is {self.standing.status} after {timeout} s")
+
+    async def send(
+        self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
+    ) -> SentMessage:
+        """Send a message; returns once WhatsApp's server acknowledged."""
+        content = to_message(message)
+        address = Address.parse(to)
+        self._live()
+        reservation = await self._reserve(address, wait=wait, timeout=timeout)
+        spent = False
+        try:
+            async with self._sending:
+                connection = self._live()
+                spent = True
+                try:
+                    sent = await self._acknowledged(connection, address, content, timeout)
+                except SendTimeout:
+                    raise
+                except WhatsAppPoolError as error:
+                    spent = False
+                    self.standing.error(error.code, error.message)
+                    raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await (reservation.commit() if spent else reservation.release())
+        self.standing.messages_sent += 1
+        self.standing.active()
+        self.standing.emit(MessageSentEvent, message_id=sent.id, to=sent.to, timestamp=sent.timestamp)
+        return sent
+
+    async def call(self, operation: Operation) -> Any:
+        """Do ``operation`` on the live link; raises ``DriverError`` where it takes longer than ``send_timeout``."""
+        connection = self._live()
+        with self._backends.clock.move_on_after(self._backends.settings.send_timeout):
+            return await connection.call(operation)
+        self._force_end(LinkEnded(reason=DisconnectReason.STALLED, detail=f"{operation.type} hung"))
+        raise DriverError(f"session {self.key}: {operation.type} was not done in time")
+
+    def _live(self) -> Connection:
+        standing = self.standing
+        if not standing.record.linked:
+            hint = "scan the QR code" if standing.qr else "create the session and scan its QR code"
+            raise AuthenticationRequired(f"session {self.key} is not linked: {hint}", qr=standing.qr)
+        if standing.status is not Status.CONNECTED or self._connection is None:
+            because = f" ({standing.reason})" if standing.reason else ""
+            raise SessionNotConnected(
+                f"session {self.key} is {standing.status}{because}", status=standing.status, reason=standing.reason
+            )
+        return self._connection
+
+    async def _reserve(self, address: Address, *, wait: bool, timeout: float | None) -> Reservation:
+        clock = self._backends.clock
+        refused: RateLimitExceeded
+        deadline = None if timeout is None else clock.monotonic() + timeout
+        while True:
+            try:
+                return await self._backends.limiter.acquire(self.key, str(address))
+            except RateLimitExceeded as error:
+                refused = error
+            if not wait or (deadline is not None and clock.monotonic() + refused.retry_after > deadline):
+                raise refused
+            await clock.sleep(refused.retry_after)
+
+    async def _acknowledged(
+        self, connection: Connection, address: Address, content: OutgoingMessage, timeout: float | None
+    ) -> SentMessage:
+        limit = self._backends.settings.send_timeout
+        with self._backends.clock.move_on_after(limit if timeout is None else min(limit, timeout)):
+            return await connection.send(address, content)
+        error = SendTimeout(f"session {self.key}: no acknowledgement in time; whether the message went out is unknown")
+        self.standing.error(error.code, error.message)
+        self._force_end(LinkEnded(reason=DisconnectReason.STALLED, detail="a send was not acknowledged in time"))
+        raise error
+
+    def _arrived(self) -> bool:
+        standing = self.standing
+        if standing.status is Status.CONNECTED:
+            return True
+        text = f"session {self.key} is {standing.status}" + (f" ({standing.reason})" if standing.reason else "")
+        if standing.status is Status.DISCONNECTED:
+            if standing.reason is DisconnectReason.PAIRING_TIMEOUT:
+                raise PairingTimeout(f"session {self.key}: nobody scanned the QR code in time")
+            if standing.reason is DisconnectReason.PAIRING_FAILED:
+                raise PairingFailed(f"session {self.key}: the pairing was refused or broke off")
+            raise SessionNotConnected(text, status=standing.status, reason=standing.reason)
+        if standing.status is Status.LOGGED_OUT:
+            raise LoggedOut(text, reason=standing.reason)
+        if standing.status is Status.FAILED:
+            raise SessionFailed(text, reason=standing.reason)
+        return False
+
+    async def _unlink(self) -> None:
+        settings = self._backends.settings
+        try:
+            await self.start()
+            await self.wait_until_connected(settings.connect_timeout)
+            await self.call(LogOut())
+        except (WhatsAppPoolError, TimeoutError) as error:
+            if isinstance(error, SessionLocked | StorageError):
+                raise
+            logger.warning("session %s: the phone still lists this device; unlink it there (%s)", self.key, error)
+
+    @asynccontextmanager
+    async def _owned(self) -> AsyncIterator[Ownership]:
+        async with self._backends.coordinator.own(self.key) as ownership:
+            self._fence = ownership.fence
+            yield ownership
+
+    async def _save(self) -> None:
+        await self._backends.store.put(self.standing.record, self._fence)
+
+    async def _save_quietly(self) -> None:
+        try:
+            await self._save()
+        except StorageError as error:
+            self.standing.error(error.code, error.message)
+
+    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+        self._over, self._ending = anyio.Event(), False
+        try:
+            async with self._owned() as ownership, self._backends.store.device(self.key) as device:
+                await self._save()
+                with anyio.CancelScope() as self._scope:
+                    self.standing.apply(Signal.START)
+                    task_status.started()
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._leave_when_lost, ownership)
+                        await self._supervise(device)
+                        tasks.cancel_scope.cancel()
+                self._ending = True
+                with anyio.CancelScope(shield=True):
+                    await self._save_quietly()
+        except Exception:
+            if self._scope is None:
+                raise
+            logger.exception("session %s: its supervisor failed", self.key)
+            self.standing.apply(Signal.FAILED)
+        finally:
+            self._scope, self._ending = None, False
+            self._over.set()
+
+    async def _leave_when_lost(self, ownership: Ownership) -> None:
+        await ownership.lost.wait()
+        self._ending = True
+        self.standing.link_ended(LinkEnded(reason=DisconnectReason.LEASE_LOST))
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _supervise(self, device: DeviceLocation) -> None:
+        end = self._still_banned()
+        while True:
+            end = end or await self._link(device)
+            await self._save_quietly()
+            pause = self._plan(end)
+            if pause is None:
+                return
+            await self._rest(pause)
+            end = None
+
+    def _still_banned(self) -> LinkEnded | None:
+        until = self.standing.record.restricted_until
+        if until is None or until <= self._backends.clock.now():
+            return None
+        end = LinkEnded(reason=DisconnectReason.TEMPORARILY_BANNED, until=until)
+        self.standing.link_ended(end)
+        return end
+
+    async def _link(self, device: DeviceLocation) -> LinkEnded:
+        """Hold one link from its start to its end."""
+        started = await self._backends.starts.turn()
+        self._forced_end, self._wake = None, anyio.Event()
+        try:
+            async with self._backends.driver.connect(self.standing.record, device) as connection:
+                end = LinkEnded(reason=DisconnectReason.PUMP_DEAD)
+                with anyio.CancelScope() as self._link_scope:
+                    end = await self._listen(connection, started)
+                end = self._forced_end or end
+                self._connection = None
+                self.standing.link_ended(end)
+        except WhatsAppPoolError as error:
+            end = LinkEnded(reason=_reason_of(error), detail=error.message)
+            self.standing.link_ended(end)
+        finally:
+            self._connection = self._link_scope = None
+            started()
+        return end
+
+    async def _listen(self, connection: Connection, started: Callable[[], None]) -> LinkEnded:
+        settings, clock = self._backends.settings, self._backends.clock
+        events = aiter(connection)
+        overdue = LinkEnded(reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s")
+        patience: float | None = settings.connect_timeout
+        deadline = clock.monotonic() + settings.connect_timeout
+        while True:
+            event: DriverEvent | None = None
+            with clock.move_on_after(None if patience is None else deadline - clock.monotonic()):
+                event = await anext(events)
+            if event is None:
+                return overdue
+            started()
+            match event:
+                case LinkEnded():
+                    return event
+                case PairingQueued():
+                    patience = None
+                case PairingStarted() | PairingAccepted():
+                    patience = settings.connect_timeout
+                case PairingOffered():
+                    patience = event.lifetime + settings.connect_timeout
+                    overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
+                case LinkUp():
+                    self._connection = connection
+                    patience = None
+                case LinkLost():
+                    patience = settings.reconnect_grace
+                    overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
+                case KeepAliveMissed() if event.failures >= settings.health_failures:
+                    self.standing.doubt(event.failures)
+                    return LinkEnded(reason=DisconnectReason.KEEPALIVE, detail="keep-alives went unanswered")
+                case MessageReceived() | ReceiptReceived() | KeepAliveMissed() | KeepAliveRestored():
+                    self._take(event)
+                    continue
+            if patience is not None:
+                deadline = clock.monotonic() + patience
+            self._take(event)
+            if isinstance(event, LinkUp | PairingAccepted):
+                await self._save_quietly()
+
+    def _take(self, event: DriverEvent) -> None:
+        standing = self.standing
+        match event:
+            case PairingOffered():
+                standing.offer_pairing(event)
+            case PairingAccepted():
+                standing.pairing_accepted(event)
+            case LinkUp():
+                standing.link_up(event)
+            case LinkLost():
+                standing.apply(Signal.LOST, event.reason)
+            case KeepAliveMissed():
+                standing.doubt(event.failures)
+            case KeepAliveRestored():
+                standing.trust()
+            case MessageReceived():
+                message = standing.event(MessageEvent, **dict(event.message))
+                message._send, message._call = self.send, self.call
+                if not message.from_me:
+                    standing.messages_received += 1
+                standing.active()
+                standing.publish(message)
+            case ReceiptReceived():
+                standing.emit(ReceiptEvent, **event.model_dump(exclude={"type"}))
+            case _:
+                pass
+
+    def _plan(self, end: LinkEnded) -> float | None:
+        """Decide how long to wait before the next link; ``None``: there is none."""
+        settings, standing = self._backends.settings, self.standing
+        signal = ENDED_BY[end.reason]
+        if signal is Signal.RESTRICTED:
+            until = standing.record.restricted_until
+            return None if until is None else max(0.0, (until - self._backends.clock.now()).total_seconds())
+        if end.reason in REVIVABLE:
+            return settings.revive_interval
+        if signal is not Signal.LOST:
+            standing.update(desired="stopped")
+            return None
+        if standing.last_link_held >= settings.reconnect_reset_after:
+            standing.attempt, self._gave_up = 0, False
+        if standing.attempt >= settings.max_reconnect_attempts:
+            return self._give_up(end)
+        standing.attempt += 1
+        at_once = end.reason is DisconnectReason.PUMP_DEAD and standing.attempt == 1
+        delay = 0.0 if at_once else self._backends.backoff.delay(standing.attempt)
+        self._announce(standing.attempt, delay, end.reason)
+        return delay
+
+    def _give_up(self, end: LinkEnded) -> float | None:
+        attempts = self.standing.attempt
+        self.standing.apply(Signal.FAILED, end.reason)
+        if not self._gave_up:
+            self._gave_up = True
+            logger.error("session %s: %d attempts to reconnect failed (%s)", self.key, attempts, end.reason)
+            self.standing.emit(ReconnectFailedEvent, attempts=attempts, reason=end.reason)
+        return self._backends.settings.revive_interval
+
+    def _announce(self, attempt: int, delay: float, reason: DisconnectReason | None) -> None:
+        logger.info("Reconnecting session %s: attempt %d in %.1f s (%s)", self.key, attempt, delay, reason)
+        self.standing.emit(ReconnectingEvent, attempt=attempt, delay=delay)
+
+    async def _rest(self, pause: float) -> None:
+        standing, clock = self.standing, self._backends.clock
+        standing.retry_in(pause)
+        with clock.move_on_after(pause):
+            await self._wake.wait()
+        if self._wake.is_set():
+            standing.attempt, self._gave_up = 0, False
+            standing.apply(Signal.START)
+        elif standing.status in (Status.FAILED, Status.RESTRICTED):
+            gave_up, reason = standing.status is Status.FAILED, standing.reason
+            standing.apply(Signal.RETRY, reason)
+            if gave_up:
+                self._announce(0, 0.0, reason)
+
+    def _force_end(self, end: LinkEnded) -> None:
+        if self._link_scope is not None and self._forced_end is None:
+            self._forced_end = end
+            self._link_scope.cancel()
+
+
+def _reason_of(error: WhatsAppPoolError) -> DisconnectReason:
+    """Say why a link could not even be opened."""
+    match error:
+        case StorageError():
+            return DisconnectReason.STORAGE
+        case ClientOutdated():
+            return DisconnectReason.OUTDATED
+        case _:
+            return DisconnectReason.WORKER_CRASHED

@@ -1,0 +1,233 @@
+"""What is known of a session at this moment; every change is made here, at once, and told to the bus."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+import anyio
+from ulid import ULID
+
+from .abc import Clock
+from .bus import Bus
+from .errors import ClientOutdated, PairingFailed, PairingTimeout, StorageError, WorkerCrashed
+from .events import (
+    BaseEvent,
+    ConnectedEvent,
+    DisconnectedEvent,
+    ErrorEvent,
+    Event,
+    HealthCheckFailedEvent,
+    LogoutEvent,
+    QrEvent,
+    RestrictedEvent,
+    StatusEvent,
+)
+from .links import LinkEnded, LinkUp, PairingAccepted, PairingOffered
+from .models import DisconnectReason, SessionRecord, SessionStatus, Status, Transition
+from .qr import QRCode
+from .state import ENDED_BY, Signal, next_status
+
+E = TypeVar("E", bound=BaseEvent)
+
+HISTORY = 20
+UNKNOWN_BAN = timedelta(hours=1)
+"""How long to stay away where WhatsApp did not say when a ban ends."""
+
+_KEPT_AT_REST = frozenset({Status.LOGGED_OUT, Status.FAILED})
+_ERROR_CODES = {
+    DisconnectReason.PAIRING_TIMEOUT: PairingTimeout.code,
+    DisconnectReason.PAIRING_FAILED: PairingFailed.code,
+    DisconnectReason.OUTDATED: ClientOutdated.code,
+    DisconnectReason.STORAGE: StorageError.code,
+    DisconnectReason.POISONED: WorkerCrashed.code,
+}
+
+
+class Standing:
+    """The state of one session. Its methods are synchronous: what they change is changed for everybody at once."""
+
+    def __init__(self, record: SessionRecord, bus: Bus, clock: Clock) -> None:
+        self.record = record
+        self.status = record.status if record.status in _KEPT_AT_REST else Status.DISCONNECTED
+        self.reason = record.disconnect_reason
+        self.health: Literal["ok", "suspect"] = "ok"
+        self.qr: QRCode | None = None
+        self.attempt = 0
+        self.next_retry_at: datetime | None = None
+        self.last_link_held = 0.0
+        self._up_since: float | None = None
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.errors = 0
+        self.links = 0
+        self.ignored_signals = 0
+        self._bus = bus
+        self._clock = clock
+        self._sequence = 0
+        self._history: deque[Transition] = deque(maxlen=HISTORY)
+        self._last_error: tuple[str, datetime] | None = None
+        self._last_activity_at: datetime | None = None
+        self._changed = anyio.Event()
+
+    def snapshot(self) -> SessionStatus:
+        record = self.record
+        error, error_at = self._last_error or (None, None)
+        connected = self.status is Status.CONNECTED
+        return SessionStatus(
+            company_id=record.company_id,
+            device=record.device,
+            status=self.status,
+            health=self.health,
+            phone_number=record.phone_number,
+            jid=record.jid,
+            push_name=record.push_name,
+            connected_at=record.connected_at if connected else None,
+            last_activity_at=self._last_activity_at,
+            last_error=error,
+            last_error_at=error_at,
+            disconnect_reason=None if connected else self.reason,
+            reconnect_attempts=0 if connected else self.attempt,
+            next_retry_at=self.next_retry_at,
+            restricted_until=record.restricted_until,
+            qr=self.qr,
+            messages_sent=self.messages_sent,
+            messages_received=self.messages_received,
+            metadata=record.metadata,
+            history=tuple(self._history),
+        )
+
+    async def change(self) -> None:
+        """Wait until something changes."""
+        await self._changed.wait()
+
+    def update(self, **fields: Any) -> None:
+        """Change what is remembered."""
+        self.record = self.record.model_copy(update=fields)
+
+    def apply(self, signal: Signal, reason: DisconnectReason | None = None) -> None:
+        """Take one step in the state machine; a signal that means nothing now is counted and ignored."""
+        current = next_status(self.status, signal)
+        if current is None:
+            self.ignored_signals += 1
+            return
+        self.reason = reason
+        self.next_retry_at = None
+        if current is not Status.PAIRING:
+            self.qr = None
+        if current is not self.status:
+            previous, self.status = self.status, current
+            self._history.append(Transition(time=self._clock.now(), previous=previous, current=current, reason=reason))
+            self.update(status=current, disconnect_reason=reason)
+            self.emit(StatusEvent, previous=previous, current=current, reason=reason)
+        self._notify()
+
+    def offer_pairing(self, offer: PairingOffered) -> None:
+        self.apply(Signal.PAIRING_OFFERED)
+        self.qr = QRCode(offer.text, self._clock.now() + timedelta(seconds=offer.lifetime))
+        self.emit(QrEvent, qr=self.qr)
+        self._notify()
+
+    def pairing_accepted(self, pairing: PairingAccepted) -> None:
+        """The phone confirmed: the device is linked, though not connected yet."""
+        self.qr = None
+        self.update(linked=True, jid=pairing.jid)
+        self._notify()
+
+    def link_up(self, link: LinkUp) -> None:
+        """The link is live, for the first time or again."""
+        blip = self._up_since is not None
+        if not blip:
+            self._up_since = self._clock.monotonic()
+            self.links += 1
+        self.health = "ok"
+        self.update(
+            linked=True,
+            jid=link.jid,
+            lid=link.lid or self.record.lid,
+            phone_number=link.phone_number,
+            push_name=link.push_name or self.record.push_name,
+            connected_at=self.record.connected_at if blip else self._clock.now(),
+            restricted_until=None,
+        )
+        self.apply(Signal.CONNECTED)
+        if not blip:
+            self.emit(ConnectedEvent, jid=link.jid, phone_number=link.phone_number)
+
+    def link_ended(self, end: LinkEnded) -> None:
+        """The link is over: change the status as its reason calls for, and say so."""
+        was_up = self._up_since is not None
+        self.last_link_held = 0.0 if self._up_since is None else self._clock.monotonic() - self._up_since
+        self._up_since = None
+        was_linked = self.record.linked
+        signal = ENDED_BY[end.reason]
+        self.health = "ok"
+        if end.detail is not None:
+            self._last_error = end.detail, self._clock.now()
+        if signal is Signal.RESTRICTED:
+            self.update(restricted_until=end.until or self._clock.now() + UNKNOWN_BAN)
+        if signal is Signal.LOGGED_OUT:
+            self.update(linked=False)
+        self.apply(signal, end.reason)
+        if signal is Signal.RESTRICTED:
+            self.emit(RestrictedEvent, kind="login", until=end.until)
+        elif signal is Signal.LOGGED_OUT and was_linked:
+            self.emit(LogoutEvent, reason=end.reason)
+        elif end.reason in _ERROR_CODES:
+            self.error(_ERROR_CODES[end.reason], end.detail or end.reason.value.replace("_", " "))
+        elif was_up:
+            self.emit(DisconnectedEvent, reason=end.reason)
+
+    def retry_in(self, seconds: float) -> None:
+        """The next attempt is ``seconds`` away."""
+        self.next_retry_at = self._clock.now() + timedelta(seconds=seconds)
+        self._notify()
+
+    def doubt(self, failures: int) -> None:
+        """The server did not answer ``failures`` times in a row."""
+        self.health = "suspect"
+        self.emit(HealthCheckFailedEvent, failures=failures)
+
+    def trust(self) -> None:
+        self.health = "ok"
+
+    def error(self, code: str, detail: str) -> None:
+        """Remember an error and tell it; ``detail`` must not hold a message's text."""
+        self.errors += 1
+        self._last_error = detail, self._clock.now()
+        self.emit(ErrorEvent, code=code, detail=detail)
+        self._notify()
+
+    def locked(self, holder: str) -> None:
+        """Another pool runs the session."""
+        self.reason = DisconnectReason.LEASE_LOST
+        self._last_error = f"run by {holder}", self._clock.now()
+        self._notify()
+
+    def active(self) -> None:
+        self._last_activity_at = self._clock.now()
+
+    def emit(self, model: type[E], /, **fields: Any) -> None:
+        self.publish(self.event(model, **fields))
+
+    def event(self, model: type[E], /, **fields: Any) -> E:
+        """Make the session's next event."""
+        self._sequence += 1
+        now = self._clock.now()
+        return model(
+            id=str(ULID.from_datetime(now)),
+            time=now,
+            company_id=self.record.company_id,
+            device=self.record.device,
+            sequence=self._sequence,
+            metadata=self.record.metadata,
+            **fields,
+        )
+
+    def publish(self, event: Event | BaseEvent) -> None:
+        self._bus.publish(event)  # type: ignore[arg-type]
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

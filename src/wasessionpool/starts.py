@@ -1,0 +1,39 @@
+"""How fast a pool starts links, whatever asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from .abc import Clock
+
+
+class StartLimiter:
+    """At most ``rate`` starts a second and ``concurrency`` at a time, first come, first served."""
+
+    def __init__(self, rate: float, concurrency: int, clock: Clock) -> None:
+        self._interval = 1 / rate
+        self._slots = anyio.Semaphore(concurrency)
+        self._clock = clock
+        self._next = clock.monotonic()
+
+    async def turn(self) -> Callable[[], None]:
+        """Wait for a turn; call what is returned once the start is over, twice does no harm."""
+        await self._slots.acquire()
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._slots.release()
+
+        now = self._clock.monotonic()
+        self._next = max(now, self._next) + self._interval
+        try:
+            await self._clock.sleep(self._next - self._interval - now)
+        except BaseException:
+            release()
+            raise
+        return release

@@ -1,0 +1,53 @@
+"""Time that a test owns."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import anyio
+
+
+class FakeClock:
+    """A ``Clock`` that stands still until ``advance`` is awaited."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._start = start
+        self._elapsed = 0.0
+        self._order = count()
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await anyio.lowlevel.checkpoint()
+            return
+        rung = anyio.Event()
+        self._alarm(seconds, rung.set)
+        await rung.wait()
+
+    def move_on_after(self, seconds: float | None) -> anyio.CancelScope:
+        scope = anyio.CancelScope()
+        if seconds is not None:
+            self._alarm(seconds, scope.cancel)
+        return scope
+
+    async def advance(self, seconds: float = 0.0) -> None:
+        """Let ``seconds`` pass: everything due happens in order, each time until all tasks wait again."""
+        end = self._elapsed + seconds
+        await anyio.wait_all_tasks_blocked()
+        while self._alarms and self._alarms[0][0] <= end:
+            self._elapsed, _, ring = heapq.heappop(self._alarms)
+            ring()
+            await anyio.wait_all_tasks_blocked()
+        self._elapsed = end
+
+    def _alarm(self, seconds: float, ring: Callable[[], None]) -> None:
+        heapq.heappush(self._alarms, (self._elapsed + max(0.0, seconds), next(self._order), ring))
