@@ -126,10 +126,10 @@ class WhatsAppSessionPool:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         backends, self._backends = self._backends, None
         if backends is None:
-            return None
+            return
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(self.settings.shutdown_timeout) as scope:
                 async with anyio.create_task_group() as stopping:
@@ -140,7 +140,7 @@ class WhatsAppSessionPool:
             if scope.cancelled_caught:
                 logger.warning("the pool was not drained within %g s", self.settings.shutdown_timeout)
             backends.tasks.cancel_scope.cancel()
-        return await self._stack.__aexit__(kind, error, traceback)
+        await self._stack.aclose()
 
     async def create_session(
         self,

@@ -99,6 +99,7 @@ class Session:
         return self._scope is not None and not self._ending
 
     def status(self) -> SessionStatus:
+        """Return a snapshot."""
         return self.standing.snapshot()
 
     async def start(self) -> None:

@@ -30,9 +30,10 @@ class StartLimiter:
                 self._slots.release()
 
         now = self._clock.monotonic()
-        self._next = max(now, self._next) + self._interval
+        wait = max(0.0, self._next - now)
+        self._next = now + wait + self._interval
         try:
-            await self._clock.sleep(self._next - self._interval - now)
+            await self._clock.sleep(wait)
         except BaseException:
             release()
             raise

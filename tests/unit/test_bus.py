@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from wasessionpool import ConfigurationError, ErrorEvent, SessionKey, Status, StatusEvent
+from wasessionpool.bus import Bus, Filter
+from wasessionpool.events import Event
+
+pytestmark = pytest.mark.anyio
+
+
+def status_event(number: int) -> StatusEvent:
+    common = event(number).model_dump(exclude={"type", "code", "detail"})
+    return StatusEvent(**common, previous=Status.CONNECTED, current=Status.FAILED)
+
+
+def event(number: int, company_id: str = "962302") -> ErrorEvent:
+    return ErrorEvent(
+        id=str(number),
+        time=datetime.now(UTC),
+        company_id=company_id,
+        device="main",
+        sequence=number,
+        code="c",
+        detail="d",
+    )
+
+
+async def test_a_handler_gets_its_events_in_order_and_a_blocked_session_delays_no_other() -> None:
+    bus, gate = Bus(), anyio.Event()
+    got: list[tuple[str, int]] = []
+
+    async def handler(event: Event) -> None:
+        if event.company_id == "slow":
+            await gate.wait()
+        got.append((event.company_id, event.sequence))
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda *_: None)
+        bus.add_handler(handler, Filter((), None, None))
+        for number in range(50):
+            bus.publish(event(number, "slow"))
+            bus.publish(event(number, "quick"))
+        await anyio.wait_all_tasks_blocked()
+        assert got == [("quick", number) for number in range(50)]
+        gate.set()
+        await bus.drain()
+        assert got[50:] == [("slow", number) for number in range(50)]
+
+
+async def test_a_handler_that_falls_behind_is_counted() -> None:
+    bus, gate = Bus(capacity=3), anyio.Event()
+
+    async def handler(_: Event) -> None:
+        await gate.wait()
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda *_: None)
+        bus.add_handler(handler, Filter((), None, None))
+        bus.publish(event(0))
+        await anyio.wait_all_tasks_blocked()
+        for number in range(1, 11):
+            bus.publish(event(number))
+        assert bus.dropped == 7
+        gate.set()
+
+
+async def test_a_stream_that_falls_behind_is_counted_and_keeps_the_oldest() -> None:
+    bus = Bus(capacity=3)
+    async with bus.stream(Filter((), None, None)) as events:
+        for number in range(5):
+            bus.publish(event(number))
+        bus.close()
+        assert [e.sequence async for e in events] == [0, 1, 2]
+    assert bus.dropped == 2
+
+
+async def test_filters() -> None:
+    bus = Bus()
+    async with bus.stream(Filter(["error"], "962302", None)) as mine, bus.stream(Filter(["qr"], None, None)) as codes:
+        bus.publish(event(1))
+        bus.publish(event(2, "other"))
+        bus.close()
+        assert [e.sequence async for e in mine] == [1]
+        assert [e async for e in codes] == []
+
+
+def test_an_unknown_type_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="mesage"):
+        Filter(["mesage"], None, None)
+
+
+async def test_a_failing_handler_is_reported_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    bus = Bus()
+    reports: list[tuple[SessionKey, str, str]] = []
+    got: list[int] = []
+
+    async def handler(event: Event) -> None:
+        got.append(event.sequence)
+        raise ValueError("boom")
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda *report: reports.append(report))
+        bus.add_handler(handler, Filter((), None, None))
+        bus.publish(event(1))
+        bus.publish(status_event(2))
+        await bus.drain()
+    assert got == [1, 2]
+    [(key, code, detail)] = reports
+    assert (key, code) == (SessionKey("962302"), "handler_failed")
+    assert "ValueError" in detail
+    assert caplog.text.count("failed on a") == 2
+
+
+async def test_a_plain_handler_runs_in_a_daemon_thread_that_may_hang() -> None:
+    bus, let_go = Bus(), threading.Event()
+    threads: list[Any] = []
+
+    def handler(_: Event) -> None:
+        threads.append(threading.current_thread())
+        let_go.wait(10)
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda *_: None)
+        bus.add_handler(handler, Filter((), None, None))
+        bus.publish(event(1))
+        with anyio.move_on_after(0.05) as scope:
+            await bus.drain()
+        assert scope.cancelled_caught
+        tasks.cancel_scope.cancel()
+    let_go.set()
+    assert threads[0].daemon
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_what_is_removed_hears_nothing_more() -> None:
+    bus = Bus()
+    got: list[Event] = []
+
+    async def handler(event: Event) -> None:
+        got.append(event)
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda *_: None)
+        bus.add_handler(handler, Filter((), None, None))
+        bus.remove_handler(handler)
+        bus.remove_handler(handler)
+        bus.publish(event(1))
+        await bus.drain()
+    assert got == []
