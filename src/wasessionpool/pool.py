@@ -120,7 +120,8 @@ class WhatsAppSessionPool:
             if settings.autostart:
                 for session in self._sessions.values():
                     if session.standing.record.desired == "running":
-                        tasks.start_soon(self._autostart, session)
+                        session.begin()
+                        tasks.start_soon(session.autostart)
             self._stack = stack.pop_all()
         return self
 
@@ -331,14 +332,6 @@ class WhatsAppSessionPool:
             record = stored or SessionRecord(company_id=key.company_id, device=key.device, created_at=self._clock.now())
             session = self._sessions[key] = Session(record, backends)
             return session, stored is None
-
-    async def _autostart(self, session: Session) -> None:
-        try:
-            await session.start()
-        except SessionLocked as error:
-            session.standing.locked(error.holder)
-        except WhatsAppPoolError as error:
-            session.standing.error(error.code, error.message)
 
     def _report(self, key: SessionKey, code: str, detail: str) -> None:
         if session := self._sessions.get(key):

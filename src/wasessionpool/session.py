@@ -116,6 +116,20 @@ class Session:
             elif self.standing.status is Status.FAILED:
                 self._wake.set()
 
+    async def autostart(self) -> None:
+        """Start, as at the opening of a pool: what stands in the way is told, not raised."""
+        try:
+            await self.start()
+        except SessionLocked as error:
+            self.standing.locked(error.holder)
+        except WhatsAppPoolError as error:
+            self.standing.link_ended(LinkEnded(reason=_reason_of(error), detail=error.message))
+
+    def begin(self) -> None:
+        """Say that the session is starting."""
+        if self.standing.status is not Status.CONNECTING:
+            self.standing.apply(Signal.START)
+
     async def stop(self, reason: DisconnectReason = DisconnectReason.REQUESTED) -> None:
         """End the link and give the session up; one that is not running is left as it is."""
         if self._scope is None:
@@ -130,7 +144,7 @@ class Session:
         """End the link, keep the credentials, and stay down until started again."""
         desired = self.standing.record.desired
         self.standing.update(desired="stopped")
-        if self.running:
+        if self._scope is not None:
             await self.stop()
         elif desired == "running":
             async with self._owned():
@@ -144,9 +158,9 @@ class Session:
         if self.standing.record.linked:
             await self._unlink()
         self.standing.update(desired="stopped")
-        if self.running:
+        if self._scope is not None:
             await self.stop(DisconnectReason.LOGGED_OUT)
-        else:
+        if self.standing.status is not Status.LOGGED_OUT:
             self.standing.link_ended(LinkEnded(reason=DisconnectReason.LOGGED_OUT))
         async with self._owned():
             await self._backends.store.delete(self.key)
@@ -290,7 +304,7 @@ class Session:
             async with self._owned() as ownership, self._backends.store.device(self.key) as device:
                 await self._save()
                 with anyio.CancelScope() as self._scope:
-                    self.standing.apply(Signal.START)
+                    self.begin()
                     task_status.started()
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._leave_when_lost, ownership)
@@ -322,6 +336,7 @@ class Session:
             await self._save_quietly()
             pause = self._plan(end)
             if pause is None:
+                self._ending = True
                 return
             await self._rest(pause)
             end = None
@@ -345,9 +360,11 @@ class Session:
                     end = await self._listen(connection, started)
                 end = self._forced_end or end
                 self._connection = None
+                self._ending = _is_final(end)
                 self.standing.link_ended(end)
         except WhatsAppPoolError as error:
             end = LinkEnded(reason=_reason_of(error), detail=error.message)
+            self._ending = _is_final(end)
             self.standing.link_ended(end)
         finally:
             self._connection = self._link_scope = None
@@ -429,11 +446,11 @@ class Session:
         if signal is Signal.RESTRICTED:
             until = standing.record.restricted_until
             return None if until is None else max(0.0, (until - self._backends.clock.now()).total_seconds())
-        if end.reason in REVIVABLE:
-            return settings.revive_interval
-        if signal is not Signal.LOST:
+        if _is_final(end):
             standing.update(desired="stopped")
             return None
+        if end.reason in REVIVABLE:
+            return settings.revive_interval
         if standing.last_link_held >= settings.reconnect_reset_after:
             standing.attempt, self._gave_up = 0, False
         if standing.attempt >= settings.max_reconnect_attempts:
@@ -473,8 +490,13 @@ class Session:
 
     def _force_end(self, end: LinkEnded) -> None:
         if self._link_scope is not None and self._forced_end is None:
-            self._forced_end = end
+            self._forced_end, self._connection = end, None
             self._link_scope.cancel()
+
+
+def _is_final(end: LinkEnded) -> bool:
+    """Say whether no link follows by itself."""
+    return ENDED_BY[end.reason] not in (Signal.LOST, Signal.RESTRICTED) and end.reason not in REVIVABLE
 
 
 def _reason_of(error: WhatsAppPoolError) -> DisconnectReason:

@@ -201,9 +201,8 @@ class Standing:
 
     def locked(self, holder: str) -> None:
         """Another pool runs the session."""
-        self.reason = DisconnectReason.LEASE_LOST
         self._last_error = f"run by {holder}", self._clock.now()
-        self._notify()
+        self.apply(Signal.STOP, DisconnectReason.LEASE_LOST)
 
     def active(self) -> None:
         self._last_activity_at = self._clock.now()

@@ -46,5 +46,7 @@ def lid_of(number: str) -> JID:
 
 
 def number_of(jid: JID) -> str:
-    """Return the phone number behind a phone JID or a LID of this server's world."""
-    return jid.user.removeprefix("77") if jid.server == LID_SERVER else jid.user
+    """Return the phone number behind a phone JID or a LID of this server's world, empty for any other JID."""
+    if jid.server == LID_SERVER:
+        return jid.user.removeprefix("77") if jid.user.startswith("77") else ""
+    return jid.user if jid.server == PHONE_SERVER else ""

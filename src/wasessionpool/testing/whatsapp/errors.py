@@ -1,12 +1,12 @@
 """Errors of the loopback WhatsApp server.
 
-    WhatsAppServerError
-    ├── NodeError           bytes that are no node, or a node that cannot be written
-    ├── NoiseError          a handshake or a frame that does not authenticate
-    ├── DecryptionError     a Signal message that no session opens
-    ├── ProtocolError       a client that breaks the order of the protocol
-    ├── PairingError        a QR that is malformed, unknown or expired, or a client that refused the pairing
-    └── UnsafeEnvironment   a process that could reach the real WhatsApp
+WhatsAppServerError
+├── NodeError           bytes that are no node, or a node that cannot be written
+├── NoiseError          a handshake or a frame that does not authenticate
+├── DecryptionError     a Signal message that no session opens
+├── ProtocolError       a client that breaks the order of the protocol
+├── PairingError        a QR that is malformed, unknown or expired, or a client that refused the pairing
+└── UnsafeEnvironment   a process that could reach the real WhatsApp
 """
 
 from __future__ import annotations

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from wasessionpool.testing.whatsapp.addresses import JID, LID_SERVER, lid_of, number_of
+from wasessionpool.testing.whatsapp.addresses import JID, lid_of, number_of
 from wasessionpool.testing.whatsapp.errors import ProtocolError
 from wasessionpool.testing.whatsapp.messages import ReceivedMessage, ReceivedReceipt
-from wasessionpool.testing.whatsapp.nodes import Node
+from wasessionpool.testing.whatsapp.nodes import Node, Value
 from wasessionpool.testing.whatsapp.primary import PrimaryDevice
 from wasessionpool.testing.whatsapp.ratchet import Bundle
 from wasessionpool.testing.whatsapp.waiting import Changes, Mailbox
+from wasessionpool.testing.whatsapp.whatsapp_pb2 import Message
 
 if TYPE_CHECKING:
     from wasessionpool.testing.whatsapp.connection import Connection
@@ -23,9 +24,28 @@ if TYPE_CHECKING:
 
 MAX_PENDING: Final = 100_000
 MAX_REMEMBERED_IDS: Final = 10_000
+MAX_REMEMBERED_MESSAGES: Final = 256
 RECENT_STANZAS: Final = 12
 
+T = TypeVar("T")
+
 logger = logging.getLogger("wasessionpool.testing")
+
+
+class Recent(Generic[T]):
+    """The last few things, by id."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: dict[str, T] = {}
+
+    def get(self, key: str) -> T | None:
+        return self._items.get(key)
+
+    def put(self, key: str, item: T) -> None:
+        self._items[key] = item
+        if len(self._items) > self._size:
+            del self._items[next(iter(self._items))]
 
 
 @dataclass(slots=True)
@@ -53,6 +73,15 @@ class DeviceKeys:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a phone wrote to a linked device, kept in case that the device cannot decrypt it and asks again."""
+
+    sender: Account
+    message: Message
+    attrs: Mapping[str, Value]
+
+
 @dataclass(slots=True, eq=False)
 class Companion:
     """A linked device: what the server knows of it, and what it has not taken yet."""
@@ -65,8 +94,9 @@ class Companion:
     logins: int = 0
     dropped: int = 0
     connection: Connection | None = None
+    outgoing: Recent[Outgoing] = field(default_factory=lambda: Recent(MAX_REMEMBERED_MESSAGES))
+    _sent: Recent[bool] = field(default_factory=lambda: Recent(MAX_REMEMBERED_IDS))
     _pending: dict[tuple[str, str, str], Node] = field(default_factory=dict)
-    _sent: dict[str, None] = field(default_factory=dict)
 
     @property
     def lid(self) -> JID:
@@ -82,7 +112,8 @@ class Companion:
         if len(self._pending) >= MAX_PENDING:
             del self._pending[next(iter(self._pending))]
             self.dropped += 1
-        self._pending[stanza.tag, stanza.text("id"), stanza.text("type") * (stanza.tag == "receipt")] = stanza
+        kind = stanza.text("type") if stanza.tag == "receipt" else ""
+        self._pending[stanza.tag, stanza.text("id"), kind] = stanza
         if self.connection is not None:
             self.connection.send(stanza)
 
@@ -92,12 +123,9 @@ class Companion:
 
     def is_repeated(self, message_id: str) -> bool:
         """Tell whether the device sent this message before, and remember it."""
-        if message_id in self._sent:
-            return True
-        self._sent[message_id] = None
-        if len(self._sent) > MAX_REMEMBERED_IDS:
-            del self._sent[next(iter(self._sent))]
-        return False
+        repeated = self._sent.get(message_id) is not None
+        self._sent.put(message_id, True)
+        return repeated
 
 
 @dataclass(slots=True)
@@ -106,6 +134,7 @@ class Faults:
 
     login_failures: deque[Node] = field(default_factory=deque)
     silent: bool = False
+    withhold_acks: bool = False
 
 
 class Account:
@@ -123,8 +152,10 @@ class Account:
         self.copies: Mailbox[ReceivedMessage] = Mailbox()
         self.receipts: Mailbox[ReceivedReceipt] = Mailbox()
         self.logins = 0
+        self.refused_logins = 0
         self.undecryptable = 0
         self.retries_asked = 0
+        self.retry_counts: Recent[int] = Recent(MAX_REMEMBERED_IDS)
         self.faults = Faults()
         self.changes = Changes()
 
@@ -138,6 +169,7 @@ class Account:
         """Forget a device for good; its connection, if any, is the caller's to end."""
         self.companions.pop(companion.device, None)
         companion.connection = None
+        self.primary.forget(companion.lid)
         self.changes.notify()
 
     def connections(self) -> list[Connection]:
@@ -162,8 +194,7 @@ class Network:
         return account
 
     def find(self, jid: JID) -> Account | None:
-        account = self.accounts.get(number_of(jid))
-        return account if account is not None and jid.user == (account.lid if jid.server == LID_SERVER else account.jid).user else None
+        return self.accounts.get(number_of(jid))
 
     def companion(self, jid: JID) -> Companion | None:
         account = self.find(jid)

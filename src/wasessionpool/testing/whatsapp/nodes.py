@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
 
-from wasessionpool.testing.whatsapp.addresses import LID_SERVER, PHONE_SERVER, JID
+from wasessionpool.testing.whatsapp.addresses import JID, LID_SERVER, PHONE_SERVER
 from wasessionpool.testing.whatsapp.errors import NodeError
 
 Value = str | JID
@@ -21,7 +22,8 @@ MAX_SIZE: Final = 16 * 1024 * 1024
 _DICTIONARY_0, _AD_JID, _LIST_8, _LIST_16, _JID_PAIR = 0xEC, 0xF7, 0xF8, 0xF9, 0xFA
 _HEX, _BINARY_8, _BINARY_20, _BINARY_32, _NIBBLE = 0xFB, 0xFC, 0xFD, 0xFE, 0xFF
 _PACKED_MAX = 127
-_NIBBLES, _HEXES = "0123456789-.", "0123456789ABCDEF"
+_NIBBLES, _HEXES = re.compile(r"[0-9.-]+"), re.compile(r"[0-9A-F]+")
+_FROM_NIBBLES, _TO_NIBBLES = str.maketrans("-.", "ab"), str.maketrans("ab", "-.")
 _COMPRESSED = 0x02
 
 
@@ -172,19 +174,18 @@ def _write_string(out: bytearray, text: str) -> None:
         out += code
     elif not 0 < len(text) <= _PACKED_MAX:
         _write_bytes(out, text.encode())
-    elif all(character in _NIBBLES for character in text):
-        _write_packed(out, _NIBBLE, text, _NIBBLES)
-    elif all(character in _HEXES for character in text):
-        _write_packed(out, _HEX, text, _HEXES)
+    elif _NIBBLES.fullmatch(text):
+        _write_packed(out, _NIBBLE, text.translate(_FROM_NIBBLES))
+    elif _HEXES.fullmatch(text):
+        _write_packed(out, _HEX, text)
     else:
         _write_bytes(out, text.encode())
 
 
-def _write_packed(out: bytearray, tag: int, text: str, alphabet: str) -> None:
-    odd = len(text) % 2
-    values = [alphabet.index(character) for character in text] + [0xF] * odd
-    out += bytes((tag, odd << 7 | len(values) // 2))
-    out += bytes(high << 4 | low for high, low in zip(values[::2], values[1::2], strict=True))
+def _write_packed(out: bytearray, tag: int, digits: str) -> None:
+    odd = len(digits) % 2
+    out += bytes((tag, odd << 7 | (len(digits) + odd) // 2))
+    out += bytes.fromhex(digits + "f" * odd)
 
 
 def _write_jid(out: bytearray, jid: JID) -> None:
@@ -273,9 +274,12 @@ class _Reader:
             except UnicodeDecodeError:
                 raise NodeError("a string that is not UTF-8") from None
         if tag == _NIBBLE:
-            return self.packed(_NIBBLES)
+            text = self.packed().translate(_TO_NIBBLES)
+            if text and not _NIBBLES.fullmatch(text):
+                raise NodeError("a packed string outside its alphabet")
+            return text
         if tag == _HEX:
-            return self.packed(_HEXES)
+            return self.packed().upper()
         if tag == _JID_PAIR:
             user_tag = self.number(1)
             user = self.value(user_tag) if user_tag else ""
@@ -290,14 +294,7 @@ class _Reader:
             return JID(self.string(), LID_SERVER if agent else PHONE_SERVER, device)
         raise NodeError(f"byte {tag} starts no value")
 
-    def packed(self, alphabet: str) -> str:
+    def packed(self) -> str:
         head = self.number(1)
-        values = [half for byte in self.take(head & 0x7F) for half in (byte >> 4, byte & 0xF)]
-        if head >> 7:
-            if not values:
-                raise NodeError("a packed string of half a byte")
-            values.pop()
-        try:
-            return "".join([alphabet[value] for value in values])
-        except IndexError:
-            raise NodeError("a packed string outside its alphabet") from None
+        digits = self.take(head & 0x7F).hex()
+        return digits[:-1] if head >> 7 else digits

@@ -132,12 +132,15 @@ class Session:
         padder = PKCS7(128).padder()
         cipher = Cipher(AES(keys.cipher), CBC(keys.iv)).encryptor()
         sealed = cipher.update(padder.update(plaintext) + padder.finalize()) + cipher.finalize()
-        body = _VERSION + SignalMessage(
-            ratchet_key=state.ratchet.typed_public,
-            counter=counter,
-            previous_counter=state.previous_counter,
-            ciphertext=sealed,
-        ).SerializeToString()
+        body = (
+            _VERSION
+            + SignalMessage(
+                ratchet_key=state.ratchet.typed_public,
+                counter=counter,
+                previous_counter=state.previous_counter,
+                ciphertext=sealed,
+            ).SerializeToString()
+        )
         body += _mac(keys, self._identity.public, state.remote_identity, body)
         bundle = state.unacknowledged
         if bundle is None:

@@ -34,7 +34,7 @@ class HandshakeMessage(_message.Message):
     client_hello: HandshakeMessage.ClientHello
     server_hello: HandshakeMessage.ServerHello
     client_finish: HandshakeMessage.ClientFinish
-    def __init__(self, client_hello: _Optional[_Union[HandshakeMessage.ClientHello, _Mapping]] = ..., server_hello: _Optional[_Union[HandshakeMessage.ServerHello, _Mapping]] = ..., client_finish: _Optional[_Union[HandshakeMessage.ClientFinish, _Mapping]] = ...) -> None: ...
+    def __init__(self, client_hello: _Optional[_Union[HandshakeMessage.ClientHello, _Mapping[str, object]]] = ..., server_hello: _Optional[_Union[HandshakeMessage.ServerHello, _Mapping[str, object]]] = ..., client_finish: _Optional[_Union[HandshakeMessage.ClientFinish, _Mapping[str, object]]] = ...) -> None: ...
 
 class CertificateChain(_message.Message):
     __slots__ = ("leaf", "intermediate")
@@ -62,7 +62,7 @@ class CertificateChain(_message.Message):
     INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
     leaf: CertificateChain.Certificate
     intermediate: CertificateChain.Certificate
-    def __init__(self, leaf: _Optional[_Union[CertificateChain.Certificate, _Mapping]] = ..., intermediate: _Optional[_Union[CertificateChain.Certificate, _Mapping]] = ...) -> None: ...
+    def __init__(self, leaf: _Optional[_Union[CertificateChain.Certificate, _Mapping[str, object]]] = ..., intermediate: _Optional[_Union[CertificateChain.Certificate, _Mapping[str, object]]] = ...) -> None: ...
 
 class ClientPayload(_message.Message):
     __slots__ = ("username", "passive", "device", "registration")
@@ -91,7 +91,7 @@ class ClientPayload(_message.Message):
     passive: bool
     device: int
     registration: ClientPayload.Registration
-    def __init__(self, username: _Optional[int] = ..., passive: bool = ..., device: _Optional[int] = ..., registration: _Optional[_Union[ClientPayload.Registration, _Mapping]] = ...) -> None: ...
+    def __init__(self, username: _Optional[int] = ..., passive: bool = ..., device: _Optional[int] = ..., registration: _Optional[_Union[ClientPayload.Registration, _Mapping[str, object]]] = ...) -> None: ...
 
 class DeviceProps(_message.Message):
     __slots__ = ("os", "platform_type", "require_full_sync")
@@ -174,11 +174,11 @@ class Message(_message.Message):
         MESSAGE_FIELD_NUMBER: _ClassVar[int]
         destination: str
         message: Message
-        def __init__(self, destination: _Optional[str] = ..., message: _Optional[_Union[Message, _Mapping]] = ...) -> None: ...
+        def __init__(self, destination: _Optional[str] = ..., message: _Optional[_Union[Message, _Mapping[str, object]]] = ...) -> None: ...
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     EXTENDED_TEXT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_SENT_FIELD_NUMBER: _ClassVar[int]
     conversation: str
     extended_text: Message.ExtendedText
     device_sent: Message.DeviceSent
-    def __init__(self, conversation: _Optional[str] = ..., extended_text: _Optional[_Union[Message.ExtendedText, _Mapping]] = ..., device_sent: _Optional[_Union[Message.DeviceSent, _Mapping]] = ...) -> None: ...
+    def __init__(self, conversation: _Optional[str] = ..., extended_text: _Optional[_Union[Message.ExtendedText, _Mapping[str, object]]] = ..., device_sent: _Optional[_Union[Message.DeviceSent, _Mapping[str, object]]] = ...) -> None: ...

@@ -1,0 +1,149 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..addresses import Address
+from ..messages import OutgoingMessage, to_message
+from ..models import MAIN_DEVICE, SessionKey
+from ..settings import PoolSettings
+from .ending import WRONG_USAGE, end, reported, run, usage
+from .output import Output
+
+app = typer.Typer(
+    help="Keep many companies' WhatsApp sessions alive.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Company = Annotated[str, typer.Argument(metavar="COMPANY", help="The company's id.")]
+Device = Annotated[str, typer.Option(help="The company's linked device.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+SessionPath = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the sessions lie; else WHATSAPP_SESSION_PATH, else whatsapp_sessions.", show_default=False
+    ),
+]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")]
+
+
+@app.command()
+@reported()
+def demo(
+    session_path: Annotated[
+        Path | None,
+        typer.Option(
+            help="A directory, new or empty, that keeps the demonstration's files; else a temporary one.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the pool at work on loopback: no phone, no network."""
+    from .demo import demonstrate
+
+    output = Output(as_json=as_json)
+    run(lambda: demonstrate(session_path, output))
+
+
+@app.command()
+@reported()
+def pair(
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    timeout: Timeout = 180.0,
+    session_path: SessionPath = None,
+    as_json: Json = False,
+) -> None:
+    """Link a session, new or known, to a phone by a QR code."""
+    key, settings = _key(company, device), _settings(session_path)
+    from ..pool import WhatsAppSessionPool
+    from .pairing import pair
+
+    output = Output(as_json=as_json)
+    run(lambda: pair(WhatsAppSessionPool(settings), key, timeout=timeout, output=output))
+
+
+@app.command()
+@reported()
+def send(
+    company: Company,
+    to: Annotated[str, typer.Argument(metavar="TO", help="A phone number with its country code, or a JID.")],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The text; - reads it from standard input.")],
+    device: Device = MAIN_DEVICE,
+    timeout: Timeout = 60.0,
+    session_path: SessionPath = None,
+    as_json: Json = False,
+) -> None:
+    """Start a linked session, send one text message, and print its id."""
+    key, settings = _key(company, device), _settings(session_path)
+    with usage():
+        content = _content(message)
+        Address.parse(to)
+    from ..pool import WhatsAppSessionPool
+    from .sending import send
+
+    output = Output(as_json=as_json)
+    run(lambda: send(WhatsAppSessionPool(settings), key, to, content, timeout=timeout, output=output))
+
+
+@app.command()
+@reported()
+def status(
+    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+) -> None:
+    """Show one session and who runs it; claims nothing."""
+    key, settings = _key(company, device), _settings(session_path)
+    from .listing import show_status
+
+    run(lambda: show_status(key, settings.session_path, Output(as_json=as_json)))
+
+
+@app.command()
+@reported()
+def sessions(session_path: SessionPath = None, as_json: Json = False) -> None:
+    """List the sessions and who runs them; claims nothing."""
+    settings = _settings(session_path)
+    from .listing import show_sessions
+
+    run(lambda: show_sessions(settings.session_path, Output(as_json=as_json)))
+
+
+@app.command()
+@reported()
+def doctor(session_path: SessionPath = None, as_json: Json = False) -> None:
+    """Check what the pool needs on this machine."""
+    settings = _settings(session_path)
+    from .doctor import examine
+
+    run(lambda: examine(settings.session_path, Output(as_json=as_json)))
+
+
+def _settings(session_path: Path | None) -> PoolSettings:
+    with usage():
+        settings = PoolSettings.from_env(
+            autostart=False, **({} if session_path is None else {"session_path": session_path})
+        )
+    return settings.model_copy(update={"session_path": settings.session_path.absolute()})
+
+
+def _key(company_id: str, device: str) -> SessionKey:
+    with usage():
+        return SessionKey(company_id, device)
+
+
+def _content(message: str) -> OutgoingMessage:
+    if message == "-":
+        try:
+            message = sys.stdin.buffer.read().decode().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            end(f"standard input is not UTF-8: {error.reason} at byte {error.start}", WRONG_USAGE)
+    return to_message(message)

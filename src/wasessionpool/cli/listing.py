@@ -1,0 +1,109 @@
+"""``sessions`` and ``status``: what the session path says, read without claiming anything."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ..coordinators.local import LocalCoordinator
+from ..errors import SessionNotFound, StorageError
+from ..models import MAIN_DEVICE, SessionKey, SessionRecord, Status
+from ..settings import PoolSettings
+from ..stores.directory import KEYS, DirectoryStore
+from .output import Output
+
+AT_REST = frozenset({Status.LOGGED_OUT, Status.FAILED})
+"""What remains true of a session that nobody runs; any other status ended with its pool."""
+
+
+async def show_sessions(path: Path, output: Output) -> None:
+    """List every session, and who holds it."""
+    found = await records_at(path)
+    records = found or []
+    holders = [holder_of(record, path) for record in records]
+    output.json([describe(record, holder) for record, holder in zip(records, holders, strict=True)])
+    if not records:
+        output.line(f"there is no session path {path}" if found is None else f"there are no sessions in {path}")
+        return
+    rows = [
+        (str(record.key), record.phone_number or "", "yes" if record.linked else "no", label(record, holder))
+        for record, holder in zip(records, holders, strict=True)
+    ]
+    output.table(("SESSION", "PHONE NUMBER", "LINKED", "STATUS"), rows)
+
+
+async def show_status(key: SessionKey, path: Path, output: Output) -> None:
+    """Print what is remembered of one session; raises ``SessionNotFound``."""
+    record = await find(key, path)
+    holder = holder_of(record, path)
+    output.json(describe(record, holder))
+    rows = {
+        "session": str(key),
+        "status": label(record, holder),
+        "linked": "yes" if record.linked else f"no; to link it: {pair_command(key, path)}",
+        "phone number": record.phone_number or "",
+        "name": record.push_name or "",
+        "created": record.created_at.isoformat(timespec="seconds"),
+        "last connected": record.connected_at.isoformat(timespec="seconds") if record.connected_at else "",
+        "restricted until": record.restricted_until.isoformat(timespec="seconds") if record.restricted_until else "",
+        "in the next run": "started" if record.desired == "running" else "left alone until it is asked for",
+    }
+    output.properties({name: value for name, value in rows.items() if value})
+
+
+async def find(key: SessionKey, path: Path) -> SessionRecord:
+    """Return what is remembered of a session; raises ``SessionNotFound``, and ``StorageError`` for damaged files."""
+    store = store_at(path)
+    record = await store.get(key) if store else None
+    if record is None:
+        where = f"the session path {path}" + ("" if store else ", which does not exist")
+        raise SessionNotFound(f"there is no session {key} in {where}; to create it: {pair_command(key, path)}")
+    return record
+
+
+async def records_at(path: Path) -> list[SessionRecord] | None:
+    """Return every readable record, or ``None`` where there is no session path; raises ``StorageError``."""
+    store = store_at(path)
+    return None if store is None else [record async for record in store.records()]
+
+
+def store_at(path: Path) -> DirectoryStore | None:
+    """Return the store to read from, or ``None`` where there is none; raises ``StorageError``."""
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        raise StorageError(f"the session path {path} is not a directory")
+    return DirectoryStore(path)
+
+
+def holder_of(record: SessionRecord, path: Path) -> str | None:
+    return LocalCoordinator(path).holder(record.key)
+
+
+def keys_of(record: SessionRecord, path: Path) -> Path:
+    return path / record.key.directory / KEYS / "device.db"
+
+
+def label(record: SessionRecord, holder: str | None) -> str:
+    """Say how a session stands, as far as one can know without asking the pool that runs it."""
+    if holder is not None:
+        return f"{record.status}, held by {holder}"
+    if record.status in AT_REST:
+        return f"stopped ({record.status}{f': {record.disconnect_reason}' if record.disconnect_reason else ''})"
+    return "stopped"
+
+
+def describe(record: SessionRecord, holder: str | None) -> dict[str, Any]:
+    """Return the record for programs; a session that nobody holds is ``disconnected``, whatever was saved last."""
+    status = record.status if holder is not None or record.status in AT_REST else Status.DISCONNECTED
+    return {**record.model_dump(mode="json", exclude={"proxy"}), "status": status.value, "holder": holder}
+
+
+def pair_command(key: SessionKey, path: Path) -> str:
+    """Return the command that links a session."""
+    device = "" if key.device == MAIN_DEVICE else f" --device {key.device}"
+    where = (
+        "" if path == PoolSettings.from_env().session_path.absolute() else f" --session-path {shlex.quote(str(path))}"
+    )
+    return f"wasessionpool pair {key.company_id}{device}{where}"

@@ -1,0 +1,1 @@
+"""Backends that open connections to WhatsApp."""

@@ -1,0 +1,351 @@
+"""A connection's life: paired where needed, then hosted on a shard worker, until it ends or is left."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+from anyio import to_thread
+
+from ...addresses import Address
+from ...errors import (
+    ConfigurationError,
+    DriverError,
+    MessageRejected,
+    RecipientNotOnWhatsapp,
+    RecipientRestricted,
+    SendTimeout,
+    SessionNotConnected,
+    StorageError,
+    WhatsAppPoolError,
+    WorkerCrashed,
+)
+from ...links import (
+    DriverEvent,
+    LinkEnded,
+    LinkLost,
+    LinkUp,
+    MessageReceived,
+    PairingAccepted,
+    PairingOffered,
+    PairingQueued,
+    PairingStarted,
+    ReceiptReceived,
+)
+from ...messages import OutgoingMessage
+from ...models import DeviceLocation, DisconnectReason, SentMessage, SessionRecord, Status
+from ...operations import Operation
+from .database import is_linked, uri_path
+from .fleet import Fleet
+from .process import Hosting, WorkerProcess
+from .wire import Answer, Credit, Failure, Request, SendText, Start
+
+logger = logging.getLogger(__name__)
+
+PAIRING_TIMEOUT = 240.0
+"""Seconds a pairing worker gets: a minute to reach WhatsApp, 160 s for six codes, and some to spare."""
+
+FIRST_LINK_TIMEOUT = 10.0
+"""Seconds for the first login after the phone confirmed; whatsmeow never retries it, the shard worker will."""
+
+START_TIMEOUT = 90.0
+"""Seconds for a client to open its line or give up; a dial takes up to 60. One whose keys are deleted meanwhile
+waits for them for ever, and says nothing."""
+
+LINGER = 75.0
+"""Seconds for a stopped client to let go of its database; beyond them its worker is killed."""
+
+HANDOVER_TIMEOUT = 5.0
+CREDIT_STEP = 32
+STATES_KEPT = 64
+PROXY_SCHEMES = ("http", "https", "socks5")
+RESTRICTED_RECIPIENT = 463
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all connections of a driver share."""
+
+    fleet: Fleet
+    pairing_slots: anyio.Semaphore
+    device_name: str
+    send_timeout: float
+
+
+class NeonizeConnection:
+    """One link to WhatsApp; iterate it for its events.
+
+    A reader that is slow makes WhatsApp wait with messages. Of the rest it may miss the oldest, never the newest.
+    Iterating raises ``ConfigurationError`` or ``DriverError`` where no worker can run in this installation.
+    """
+
+    def __init__(
+        self, terms: Terms, record: SessionRecord, device: DeviceLocation, generation: int, before: anyio.Event | None
+    ) -> None:
+        self.over = anyio.Event()
+        self.left = False
+        self.states_dropped = 0
+        self._terms = terms
+        self._record = record
+        self._database = device.database
+        self._session = f"{record.company_id}:{record.device}:{generation}"
+        self._before = before
+        self._scope = anyio.CancelScope()
+        self._states: deque[DriverEvent] = deque()
+        self._messages: deque[DriverEvent] = deque()
+        self._taken = 0
+        self._end: LinkEnded | None = None
+        self._error: WhatsAppPoolError | None = None
+        self._finished = False
+        self._changed = anyio.Event()
+        self._status = Status.CONNECTING
+        self._place: tuple[WorkerProcess, Hosting] | None = None
+
+    def __aiter__(self) -> AsyncIterator[DriverEvent]:
+        return self
+
+    async def __anext__(self) -> DriverEvent:
+        while not self._finished:
+            if self._states:
+                return self._states.popleft()
+            if self._messages:
+                self._grant()
+                return self._messages.popleft()
+            if self._error is not None:
+                raise self._error
+            if self._end is not None:
+                self._finished = True
+                return self._end
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        raise StopAsyncIteration
+
+    async def send(self, to: Address, message: OutgoingMessage) -> SentMessage:
+        """Send, and return once WhatsApp's server acknowledged.
+
+        Raises ``SessionNotConnected`` where nothing was sent, ``MessageRejected``, ``RecipientRestricted`` or
+        ``RecipientNotOnWhatsapp`` where it was refused, ``SendTimeout`` where the outcome is unknown.
+        """
+        answer = await self._ask(SendText(to=str(to), text=message.text))
+        if answer.sent is None:
+            raise DriverError("the worker's answer to a send lacks the message's id")
+        return SentMessage(
+            id=answer.sent.id,
+            to=str(to),
+            company_id=self._record.company_id,
+            device=self._record.device,
+            timestamp=datetime.fromtimestamp(answer.sent.timestamp, UTC),
+        )
+
+    async def call(self, operation: Operation) -> Any:
+        """Do ``operation``; raises ``SessionNotConnected`` or ``DriverError``."""
+        await self._ask(operation)
+
+    async def run(self) -> None:
+        """Live until the link has ended or ``close`` was called, and the device's database is free."""
+        try:
+            if self._before is not None:
+                await self._before.wait()
+            with self._scope:
+                await self._live()
+        except WhatsAppPoolError as error:
+            self._error = error
+        except Exception as error:
+            # One connection's fault must not end the driver's others.
+            logger.exception("connection of %s", self._record.key)
+            self._error = DriverError(f"the connection broke: {type(error).__name__}")
+        finally:
+            self._changed.set()
+            self.over.set()
+
+    def close(self, reason: DisconnectReason = DisconnectReason.REQUESTED) -> None:
+        """Begin to stop; ``over`` is set once it is done."""
+        self._take(LinkEnded(reason=reason))
+        self._scope.cancel()
+
+    async def _live(self) -> None:
+        if self._record.proxy is not None and not _is_proxy(self._record.proxy):
+            raise ConfigurationError(f"a session's proxy is a URL of {', '.join(PROXY_SCHEMES)}")
+        try:
+            linked = await self._is_linked()
+        except StorageError as error:
+            self._take(LinkEnded(reason=DisconnectReason.STORAGE, detail=error.message))
+            return
+        try:
+            if linked or await self._pair():
+                await self._serve()
+        except WorkerCrashed as error:
+            self._take(LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail=error.message))
+
+    async def _is_linked(self) -> bool:
+        return await to_thread.run_sync(is_linked, self._database, abandon_on_cancel=True)
+
+    async def _pair(self) -> bool:
+        """Pair in a worker of its own; returns whether the phone confirmed, else the link has ended."""
+        slots = self._terms.pairing_slots
+        try:
+            slots.acquire_nowait()
+        except anyio.WouldBlock:
+            self._take(PairingQueued())
+            await slots.acquire()
+        try:
+            self._status = Status.PAIRING
+            self._take(PairingStarted())
+            async with self._terms.fleet.pairing() as worker:
+                accepted = await self._pair_on(worker)
+        finally:
+            slots.release()
+        self._status = Status.CONNECTING
+        return accepted
+
+    async def _pair_on(self, worker: WorkerProcess) -> bool:
+        accepted, linked = anyio.Event(), anyio.Event()
+
+        def take(event: DriverEvent) -> None:
+            match event:
+                case PairingOffered() if not accepted.is_set():
+                    self._take(event)
+                case PairingAccepted():
+                    accepted.set()
+                    self._take(event)
+                case LinkEnded() if not accepted.is_set():
+                    self._take(event)
+                case LinkUp() | LinkEnded():
+                    linked.set()
+                case MessageReceived() | ReceiptReceived():
+                    self._take(event)
+
+        hosting = worker.host(self._start(pairing=True), take)
+        with anyio.move_on_after(PAIRING_TIMEOUT):
+            await _first(accepted, hosting.ended)
+        if not accepted.is_set():
+            hosting.take(LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="nobody confirmed"))
+            return False
+        self._settle_on(worker, hosting)
+        with anyio.move_on_after(FIRST_LINK_TIMEOUT):
+            await _first(linked, hosting.ended)
+        worker.stop(hosting)
+        with anyio.move_on_after(HANDOVER_TIMEOUT):
+            await hosting.over.wait()
+        self._place = None
+        return True
+
+    async def _serve(self) -> None:
+        async with self._terms.fleet.shard() as worker:
+            hosting = worker.host(self._start(pairing=False), self._take)
+            self._settle_on(worker, hosting)
+            try:
+                with anyio.move_on_after(START_TIMEOUT):
+                    await hosting.running.wait()
+                if not hosting.running.is_set():
+                    hosting.take(await self._silence())
+                await hosting.ended.wait()
+            finally:
+                self._place = None
+                worker.stop(hosting)
+                with anyio.CancelScope(shield=True):
+                    with anyio.move_on_after(LINGER):
+                        await hosting.over.wait()
+                    if not hosting.over.is_set():
+                        logger.error("%s does not end: its worker %s is killed", self._record.key, worker.pid)
+                        worker.kill()
+                        await hosting.over.wait()
+
+    async def _silence(self) -> LinkEnded:
+        try:
+            if await self._is_linked():
+                return LinkEnded(reason=DisconnectReason.NETWORK, detail=f"no sign of life in {START_TIMEOUT:g} s")
+        except StorageError as error:
+            return LinkEnded(reason=DisconnectReason.STORAGE, detail=error.message)
+        return LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="the device's keys are gone")
+
+    def _start(self, *, pairing: bool) -> Start:
+        return Start(
+            session=self._session,
+            database=uri_path(self._database),
+            device_name=self._terms.device_name,
+            proxy=self._record.proxy,
+            pairing=pairing,
+        )
+
+    def _take(self, event: DriverEvent) -> None:
+        match event:
+            case LinkEnded():
+                self._end = self._end or event
+                self._status = Status.DISCONNECTED
+            case MessageReceived() | ReceiptReceived():
+                self._messages.append(event)
+            case _:
+                if isinstance(event, LinkUp):
+                    self._status = Status.CONNECTED
+                elif isinstance(event, LinkLost):
+                    self._status = Status.RECONNECTING
+                if len(self._states) == STATES_KEPT:
+                    self._states.popleft()
+                    self.states_dropped += 1
+                self._states.append(event)
+        self._changed.set()
+
+    def _settle_on(self, worker: WorkerProcess, hosting: Hosting) -> None:
+        self._place = (worker, hosting)
+        self._taken = 0
+
+    def _grant(self) -> None:
+        self._taken += 1
+        if self._taken >= CREDIT_STEP and self._place is not None:
+            worker, hosting = self._place
+            worker.send(Credit(session=hosting.session, messages=self._taken))
+            self._taken = 0
+
+    async def _ask(self, request: Request) -> Answer:
+        if self._place is None or self._status is not Status.CONNECTED or not self._place[0].alive:
+            raise SessionNotConnected("there is no live link", status=self._status, reason=self._reason)
+        worker, hosting = self._place
+        answer = await worker.call(hosting, request, self._terms.send_timeout)
+        if answer.failure is not None:
+            raise self._error_for(answer.failure, request)
+        return answer
+
+    @property
+    def _reason(self) -> DisconnectReason | None:
+        return self._end.reason if self._end is not None else None
+
+    def _error_for(self, failure: Failure, request: Request) -> WhatsAppPoolError:
+        match failure.kind:
+            case "not_connected":
+                status = Status.RECONNECTING if self._status is Status.CONNECTED else self._status
+                return SessionNotConnected(failure.detail, status=status, reason=self._reason)
+            case "rejected" if failure.server_code == RESTRICTED_RECIPIENT:
+                return RecipientRestricted(failure.detail)
+            case "rejected" if failure.server_code is not None:
+                return MessageRejected(failure.detail, server_code=failure.server_code)
+            case "not_on_whatsapp":
+                return RecipientNotOnWhatsapp(failure.detail)
+            case "timeout" if isinstance(request, SendText):
+                return SendTimeout(failure.detail)
+        return DriverError(failure.detail)
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in PROXY_SCHEMES and bool(parts.hostname)
+
+
+async def _first(*events: anyio.Event) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def wait(event: anyio.Event) -> None:
+            await event.wait()
+            tasks.cancel_scope.cancel()
+
+        for event in events:
+            tasks.start_soon(wait, event)

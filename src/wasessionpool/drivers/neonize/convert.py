@@ -1,0 +1,163 @@
+"""neonize's protobuf messages as this library's values; pure, and without importing neonize."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ...links import ReceiptReceived
+from ...messages import MAX_TEXT
+from ...models import Contact, InboundMessage
+
+if TYPE_CHECKING:
+    from neonize.proto import Neonize_pb2
+    from neonize.proto.waE2E import WAWebProtobufsE2E_pb2
+
+PHONE = "s.whatsapp.net"
+LID = "lid"
+
+_KINDS = {
+    "conversation": "text",
+    "extendedTextMessage": "text",
+    "ptvMessage": "video",
+    "lottieStickerMessage": "sticker",
+    "audioStickerMessage": "sticker",
+    "contactsArrayMessage": "contact",
+}
+_NO_MESSAGES = frozenset(
+    {
+        "protocolMessage",
+        "senderKeyDistributionMessage",
+        "fastRatchetKeySenderKeyDistributionMessage",
+        "messageContextInfo",
+        "deviceSentMessage",
+        "stickerSyncRmrMessage",
+        "placeholderMessage",
+        "messageHistoryBundle",
+        "messageHistoryNotice",
+        "groupRootKeyShare",
+        "rootSecretDistributeMessage",
+        "editedMessage",
+    }
+)
+_EDITS = frozenset({"1", "3", "7", "8"})
+"""Values of the ``edit`` attribute that change an earlier message: edited, by an admin, revoked, by an admin."""
+_TEXTS = ("text", "caption", "selectedDisplayText", "name", "displayName")
+_RECEIPTS = {1: "delivered", 4: "read", 6: "played"}
+_MILLISECONDS = 10**11
+"""Beyond it a timestamp counts milliseconds: as seconds it would lie after the year 5000."""
+
+
+def message(event: Neonize_pb2.Message, me: Contact) -> InboundMessage | None:
+    """Return the message, or ``None`` for what is no message to a reader: keys, edits, revokes, statuses.
+
+    ``me`` is the session's own account, which WhatsApp names by its LID alone in what its own phone sent.
+    """
+    info = event.Info
+    source = info.MessageSource
+    if not event.HasField("Message") or event.IsEdit or info.Edit in _EDITS:
+        return None
+    if source.Chat.Server not in (PHONE, LID, "g.us", "broadcast") or source.Chat.User == "status":
+        return None
+    content = _content(event.Message)
+    if content is None:
+        return None
+    field, part = content
+    kind = _kind(field)
+    text = _text(part)
+    chat, sender = _people(source, me)
+    return InboundMessage(
+        message_id=info.ID,
+        chat=chat,
+        sender=sender,
+        sender_name=info.Pushname or None,
+        from_me=source.IsFromMe,
+        is_group=source.IsGroup,
+        kind=kind,
+        text=text[:MAX_TEXT] if text or kind == "text" else None,
+        quoted=_quoted(field, part),
+        timestamp=moment(info.Timestamp),
+    )
+
+
+def receipt(event: Neonize_pb2.Receipt, me: Contact) -> ReceiptReceived | None:
+    """Return the receipt, or ``None`` where it says neither delivered nor read nor played."""
+    what = _RECEIPTS.get(event.Type)
+    if what is None or event.MessageSource.IsFromMe or not event.MessageIDs:
+        return None
+    chat, sender = _people(event.MessageSource, me)
+    return ReceiptReceived.model_validate(
+        {
+            "message_ids": tuple(event.MessageIDs),
+            "chat": chat,
+            "sender": sender,
+            "receipt": what,
+            "timestamp": moment(event.Timestamp),
+        }
+    )
+
+
+def jid(value: Neonize_pb2.JID) -> str:
+    """Return ``user@server``, without the device part."""
+    return f"{value.User}@{value.Server}" if value.User else value.Server
+
+
+def moment(timestamp: int) -> datetime:
+    """Return the time for seconds or milliseconds since 1970: neonize counts messages in the latter."""
+    seconds = timestamp / 1000 if abs(timestamp) > _MILLISECONDS else timestamp
+    return datetime.fromtimestamp(min(max(seconds, 0), _MILLISECONDS), UTC)
+
+
+def contact(value: Neonize_pb2.JID, other: Neonize_pb2.JID | None = None) -> Contact:
+    """Return whom ``value`` names; ``other`` may hold the same person's other name: phone number or LID."""
+    names = {name.Server: name for name in (other, value) if name is not None and name.User}
+    phone, lid = names.get(PHONE), names.get(LID)
+    if value.Server not in (PHONE, LID):
+        return Contact(id=jid(value))
+    return Contact(
+        id=jid(phone if phone is not None else value),
+        phone_number=f"+{phone.User}" if phone is not None else None,
+        lid=jid(lid) if lid is not None else None,
+    )
+
+
+def _people(source: Neonize_pb2.MessageSource, me: Contact) -> tuple[Contact, Contact]:
+    sender = me if source.IsFromMe else contact(source.Sender, source.SenderAlt)
+    if source.IsGroup:
+        return contact(source.Chat), sender
+    if source.IsFromMe:
+        chat = contact(source.Chat, source.RecipientAlt)
+        return (me if me.lid is not None and chat.lid == me.lid else chat), sender
+    # Someone else's broadcast list shows as the chat; an answer belongs to the person.
+    return sender, sender
+
+
+def _content(content: WAWebProtobufsE2E_pb2.Message) -> tuple[str, Any] | None:
+    for field, part in content.ListFields():
+        if field.name == "protocolMessage":
+            return None
+        if field.name not in _NO_MESSAGES:
+            return field.name, part
+    return None
+
+
+def _kind(field: str) -> str:
+    if field in _KINDS:
+        return _KINDS[field]
+    if field.startswith("pollCreationMessage"):
+        return "poll"
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", re.sub(r"Mess+age(V\d+)?$", "", field)).lower()
+
+
+def _text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    return next((text for name in _TEXTS if isinstance(text := getattr(part, name, None), str) and text), "")
+
+
+def _quoted(field: str, part: Any) -> str | None:
+    context = getattr(part, "contextInfo", None)
+    if field == "reactionMessage":
+        return part.key.ID or None
+    return (context.stanzaID or None) if context is not None else None

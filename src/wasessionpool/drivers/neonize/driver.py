@@ -1,0 +1,142 @@
+"""The pool's side of neonize."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from ...abc import Connection
+from ...errors import ConfigurationError, DriverError
+from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord
+from .connection import NeonizeConnection, Terms
+from .fleet import Fleet, WorkerInfo
+
+
+class NeonizeDriver:
+    """Opens connections through neonize, in worker processes of its own; an async context manager.
+
+    Leaving it ends the workers. ``environment`` is laid over that of the application for them.
+    ``sessions_per_worker`` linked devices share a worker; ``max_pairings`` devices pair at once, more wait.
+    ``send_timeout`` is how long a send or call may take, ``stop_timeout`` how long leaving a connection may;
+    both in seconds. ``device_name`` is what the phone shows in its list of linked devices.
+    Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker_module: str = "wasessionpool.drivers.neonize.worker",
+        environment: Mapping[str, str] | None = None,
+        sessions_per_worker: int = 50,
+        max_pairings: int = 8,
+        send_timeout: float = 30.0,
+        stop_timeout: float = 5.0,
+        device_name: str = "wasessionpool",
+    ) -> None:
+        if sessions_per_worker < 1 or max_pairings < 1:
+            raise ConfigurationError("sessions_per_worker and max_pairings are at least 1")
+        self._worker_module = worker_module
+        self._environment = dict(environment or {})
+        self._sessions_per_worker = sessions_per_worker
+        self._max_pairings = max_pairings
+        self._send_timeout = send_timeout
+        self._stop_timeout = stop_timeout
+        self._device_name = device_name
+        self._generations = count(1)
+        self._connections: dict[SessionKey, NeonizeConnection] = {}
+        self._stack: AsyncExitStack | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._terms: Terms | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            raise DriverError("this driver is already entered")
+        _check_platform()
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            fleet = Fleet(
+                tasks,
+                module=self._worker_module,
+                environment=self._environment,
+                sessions_per_worker=self._sessions_per_worker,
+            )
+            self._terms = Terms(fleet, anyio.Semaphore(self._max_pairings), self._device_name, self._send_timeout)
+            self._tasks = tasks
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._stack is None or self._terms is None:
+            raise DriverError("this driver is not entered")
+        terms, stack = self._terms, self._stack
+        self._terms = self._tasks = None
+        try:
+            for connection in self._connections.values():
+                connection.close(DisconnectReason.SHUTDOWN)
+            with anyio.CancelScope(shield=True):
+                await terms.fleet.quit()
+        finally:
+            self._stack = None
+            suppress = await stack.__aexit__(kind, error, trace)
+        return suppress
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return the worker processes of this moment."""
+        return self._terms.fleet.workers() if self._terms is not None else ()
+
+    @asynccontextmanager
+    async def connect(self, record: SessionRecord, device: DeviceLocation) -> AsyncIterator[Connection]:
+        """Open a link while the context lasts; a device that is not linked is paired first. Leaving stops it.
+
+        Leaving takes at most ``stop_timeout``. A client that takes longer ends in the background, and the next
+        connection of this session waits for that. Raises ``DriverError`` where the driver is not entered or the
+        session has a connection already.
+        """
+        if self._terms is None or self._tasks is None:
+            raise DriverError("the driver is not entered: use it in 'async with'")
+        key = record.key
+        before = self._connections.get(key)
+        if before is not None and not before.left:
+            raise DriverError(f"{key} has a connection already")
+        connection = NeonizeConnection(
+            self._terms, record, device, next(self._generations), before.over if before is not None else None
+        )
+        self._connections[key] = connection
+        self._tasks.start_soon(self._run, key, connection, name=f"connection of {key}")
+        try:
+            yield connection
+        finally:
+            connection.left = True
+            connection.close()
+            with anyio.CancelScope(shield=True), anyio.move_on_after(self._stop_timeout):
+                await connection.over.wait()
+            self._forget(key, connection)
+
+    async def _run(self, key: SessionKey, connection: NeonizeConnection) -> None:
+        await connection.run()
+        self._forget(key, connection)
+
+    def _forget(self, key: SessionKey, connection: NeonizeConnection) -> None:
+        if connection.left and connection.over.is_set() and self._connections.get(key) is connection:
+            del self._connections[key]
+
+
+def _check_platform() -> None:
+    if sys.platform == "win32":
+        raise ConfigurationError("neonize workers need Linux with glibc or macOS 12: Windows is not supported")
+    if sys.platform == "linux":
+        try:
+            libc = os.confstr("CS_GNU_LIBC_VERSION")
+        except (ValueError, OSError):
+            libc = None
+        if not (libc or "").startswith("glibc"):
+            raise ConfigurationError("neonize has no wheel for this C library: use Linux with glibc, not Alpine")

@@ -1,0 +1,343 @@
+"""Runs sessions in the Go library: their threads, their calls, and what they report."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from ...links import DriverEvent, LinkEnded, MessageReceived
+from ...models import DisconnectReason
+from ...operations import LogOut, MarkRead
+from . import convert, texts
+from .binding import EVENT_CODES, Binding
+from .gate import SETTLE, Gate
+from .hosted import Hosted
+from .lease import Lease
+from .library import Library
+from .wire import (
+    Answer,
+    Credit,
+    Failure,
+    FrameError,
+    Happened,
+    Log,
+    Over,
+    Perform,
+    Report,
+    Running,
+    SendText,
+    Sent,
+    Start,
+)
+
+CREDIT = 64
+"""Messages that a session hands over before the application has taken the first."""
+
+CALLS_AT_ONCE = 2
+"""Calls of one session inside Go at a time: one that hangs does not keep a log-out from it."""
+
+CALLS_WAITING = 16
+CALL_THREADS = 512
+"""Enough for every session to hang with all its calls; a thread is made when it is needed."""
+
+LEASE_TIMEOUT = 5.0
+STOP_WINDOW = 1.0
+ABANDON = 5.0
+"""Seconds after which a stopped client that has not returned is left behind: one without keys never does, but it
+has closed its line and no longer touches its database."""
+
+SESSION_STACK = 256 * 1024
+_MESSAGE, _RECEIPT = EVENT_CODES["Message"], EVENT_CODES["Receipt"]
+_NAMES = {code: name for name, code in EVENT_CODES.items()}
+_forever: list[object] = []
+"""The callbacks handed to Go, whose goroutines may use them as long as the process lives."""
+
+
+class Engine:
+    """Every session of this worker. ``report`` is called from several threads."""
+
+    def __init__(
+        self,
+        binding: Binding,
+        report: Callable[[Report], None],
+        *,
+        check_proxy: Callable[[str | None], None] | None = None,
+    ) -> None:
+        self._binding = binding
+        self._report = report
+        self._check_proxy = check_proxy
+        self._gate = Gate()
+        self._hosted: dict[str, Hosted] = {}
+        self._live: dict[bytes, Hosted] = {}
+        self._counts: Counter[str] = Counter()
+        self._work: queue.Queue[Callable[[], None]] = queue.Queue(10_000)
+        self._calls = ThreadPoolExecutor(CALL_THREADS, "call")
+        self._scheduling = threading.Lock()
+        self._library = Library(binding)
+        self._callbacks = self._library.callbacks(self._on_qr, self._on_status, self._on_event, self._on_log)
+        _forever.append(self._callbacks)
+        threading.Thread(target=self._pump, name="pump", daemon=True).start()
+
+    def start(self, start: Start) -> None:
+        """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives."""
+        session = self._hosted[start.session] = Hosted(start, CREDIT)
+        usual = threading.stack_size(SESSION_STACK)
+        try:
+            threading.Thread(target=self._run, args=(session,), name=start.session, daemon=True).start()
+        finally:
+            threading.stack_size(usual)
+
+    def stop(self, name: str) -> None:
+        """End a session; ``Over`` is reported once its database is free. An unknown one is over already."""
+        session = self._hosted.get(name)
+        if session is None:
+            self._report(Over(session=name))
+        else:
+            self._stop(session)
+
+    def stop_all(self, timeout: float) -> None:
+        """End every session and wait until they are over, at most ``timeout`` seconds."""
+        sessions = list(self._hosted.values())
+        for session in sessions:
+            self._stop(session)
+        deadline = time.monotonic() + timeout
+        for session in sessions:
+            session.returned.wait(max(0.0, deadline - time.monotonic()))
+
+    def credit(self, credit: Credit) -> None:
+        """Let a session hand over more of what it received."""
+        if session := self._hosted.get(credit.session):
+            self._work.put(partial(self._grant, session, credit.messages))
+
+    def perform(self, call: Perform) -> None:
+        """Do what is asked, on a thread of the calls'; the answer is reported."""
+        session = self._hosted.get(call.session)
+        if session is None:
+            self._report(Answer(call=call.call, failure=Failure(kind="not_connected", detail="no such session")))
+            return
+        with self._scheduling:
+            if session.calls < CALLS_AT_ONCE:
+                session.calls += 1
+                self._calls.submit(self._perform, session, call)
+                return
+            if len(session.waiting) < CALLS_WAITING:
+                session.waiting.append(call)
+                return
+        self._report(Answer(call=call.call, failure=Failure(kind="failed", detail="too many calls of this session")))
+
+    def _on_event(self, key: bytes, address: int, size: int, code: int) -> None:
+        session = self._live.get(key)
+        if session is None:
+            self._count("events after a session's end")
+            return
+        self._has_started(session)
+        data = ctypes.string_at(address, size) if size else b""
+        if code not in (_MESSAGE, _RECEIPT):
+            self._work.put(partial(self._take, session, code, data))
+        elif session.inbox.put(code, data):
+            self._work.put(partial(self._hand_over, session))
+        else:
+            self._count("messages and receipts after a session's stop")
+
+    def _on_qr(self, key: int, address: int) -> None:
+        if session := self._live.get(ctypes.string_at(key)):
+            self._has_started(session)
+            code, now = ctypes.string_at(address).decode(), time.monotonic()
+            self._work.put(lambda: self._say(session, session.offered(code, now)))
+
+    def _on_status(self, key: int, address: int) -> None:
+        if session := self._live.get(ctypes.string_at(key)):
+            self._has_started(session)
+            status, now = ctypes.string_at(address).decode(), time.monotonic()
+            self._work.put(lambda: self._say(session, session.pairing_ended(status, now)))
+
+    def _on_log(self, address: int, size: int) -> None:
+        # Go's log lines hold phone numbers and message ids: they are counted by their source, never passed on.
+        data = ctypes.string_at(address, size) if address and size > 0 else b""
+        try:
+            self._work.put_nowait(lambda: self._count_log(data))
+        except queue.Full:
+            return
+
+    def _has_started(self, session: Hosted) -> None:
+        if session.window is not None:
+            session.window.close()
+            session.window = None
+
+    def _pump(self) -> None:
+        while True:
+            work = self._work.get()
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - one session's fault must not silence the others
+                self._count(f"faults of the pump: {type(error).__name__}", logging.ERROR)
+
+    def _take(self, session: Hosted, code: int, data: bytes) -> None:
+        name = _NAMES.get(code)
+        if name is None:
+            self._count("unknown events")
+            return
+        if name == "Device":
+            self._report(Running(session=session.start.session))
+        self._say(session, session.interpret(name, getattr(self._binding.events, name).FromString(data)))
+
+    def _grant(self, session: Hosted, messages: int) -> None:
+        session.credit += messages
+        self._hand_over(session)
+
+    def _hand_over(self, session: Hosted, *, all_of_it: bool = False) -> None:
+        while (session.credit > 0 or all_of_it) and (item := session.inbox.take()):
+            code, data = item
+            try:
+                event = self._received(session, code, data)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger sends, the next message is read
+                self._count(f"messages not understood: {type(error).__name__}", logging.WARNING)
+                continue
+            if event is not None and not session.ended:
+                session.credit -= 1
+                self._tell(session, event)
+
+    def _received(self, session: Hosted, code: int, data: bytes) -> DriverEvent | None:
+        events = self._binding.events
+        if code == _RECEIPT:
+            return convert.receipt(events.Receipt.FromString(data), session.me)
+        message = convert.message(events.Message.FromString(data), session.me)
+        return MessageReceived(message=message) if message is not None else None
+
+    def _say(self, session: Hosted, event: DriverEvent | None) -> None:
+        if event is None or session.ended or session.over:
+            return
+        if isinstance(event, LinkEnded):
+            self._hand_over(session, all_of_it=True)
+            self._tell(session, event)
+            session.ended = True
+            self._stop(session)
+        else:
+            self._tell(session, event)
+
+    def _tell(self, session: Hosted, event: DriverEvent) -> None:
+        try:
+            self._report(Happened(session=session.start.session, event=event))
+        except FrameError:
+            self._count(f"too long: {event.type}", logging.WARNING)
+
+    def _run(self, session: Hosted) -> None:
+        try:
+            ended = self._host(session)
+        except OSError as error:
+            ended = LinkEnded(reason=DisconnectReason.STORAGE, detail=f"{type(error).__name__}: {error.strerror}")
+        except Exception as error:  # noqa: BLE001 - the session must end with a reason, whatever happened
+            ended = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail=f"{type(error).__name__}: {error}")
+        if not session.stopping.is_set():
+            self._work.put(partial(self._say, session, ended))
+        # It may have returned by itself, with its line still open, or have come up only after it was stopped.
+        self._let_go(session)
+        session.returned.set()
+        self._work.put(partial(self._over, session))
+
+    def _host(self, session: Hosted) -> LinkEnded | None:
+        start = session.start
+        directory = Path(unquote_to_bytes(start.database).decode(errors="surrogateescape")).parent
+        session.lease = Lease.take(directory, LEASE_TIMEOUT)
+        if session.lease is None:
+            return LinkEnded(reason=DisconnectReason.LEASE_LOST, detail="another process has the device open")
+        if self._check_proxy is not None:
+            try:
+                self._check_proxy(start.proxy)
+            except ValueError as error:
+                return LinkEnded(reason=DisconnectReason.NETWORK, detail=f"the proxy is refused: {error}")
+        window = self._gate.open_window(SETTLE)
+        try:
+            if session.stopping.is_set():
+                return None
+            session.window = window
+            self._live[session.key] = session
+            text = self._library.run(start, session.key, self._callbacks)
+        finally:
+            window.close()
+        return texts.ending(text, datetime.now(UTC))
+
+    def _over(self, session: Hosted) -> None:
+        if session.lease is not None:
+            session.lease.release()
+        if session.over:
+            return
+        self._hand_over(session, all_of_it=True)
+        session.over = True
+        del self._hosted[session.start.session]
+        self._report(Over(session=session.start.session))
+
+    def _stop(self, session: Hosted) -> None:
+        with self._scheduling:
+            if session.stopping.is_set():
+                return
+            session.stopping.set()
+        session.inbox.close()
+        threading.Thread(target=self._end, args=(session,), name="stop", daemon=True).start()
+
+    def _end(self, session: Hosted) -> None:
+        self._let_go(session)
+        if not session.returned.wait(ABANDON):
+            self._count("clients left behind", logging.WARNING)
+            self._work.put(partial(self._over, session))
+
+    def _let_go(self, session: Hosted) -> None:
+        # Both wait for a dial that hangs, up to a minute. Disconnect only reads Go's maps, so it does that waiting
+        # outside a window; Stop, which writes them, then returns at once.
+        with self._gate.call():
+            self._library.disconnect(session.key)
+        with self._gate.window(STOP_WINDOW):
+            self._live.pop(session.key, None)
+            self._library.stop(session.key)
+
+    def _perform(self, session: Hosted, call: Perform) -> None:
+        try:
+            answer = self._answer(session, call)
+        except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
+            answer = Answer(call=call.call, failure=Failure(kind="failed", detail=type(error).__name__))
+        self._report(answer)
+        with self._scheduling:
+            if session.waiting:
+                self._calls.submit(self._perform, session, session.waiting.popleft())
+            else:
+                session.calls -= 1
+
+    def _answer(self, session: Hosted, call: Perform) -> Answer:
+        library, request = self._library, call.request
+        with self._gate.call():
+            if session.key not in self._live:
+                return Answer(call=call.call, failure=Failure(kind="not_connected", detail="the session has ended"))
+            match request:
+                case SendText():
+                    outcome: Sent | Failure | None = library.send(session.key, request)
+                case MarkRead():
+                    outcome = library.mark_read(session.key, request)
+                case LogOut():
+                    outcome = library.log_out(session.key)
+        if isinstance(outcome, Failure):
+            return Answer(call=call.call, failure=outcome)
+        if isinstance(request, LogOut):
+            # whatsmeow says nothing when it logged out by itself.
+            ended = LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="requested")
+            self._work.put(partial(self._say, session, ended))
+        return Answer(call=call.call, sent=outcome)
+
+    def _count_log(self, data: bytes) -> None:
+        entry = self._binding.events.LogEntry.FromString(data)
+        self._count(f"{entry.Level} lines of {entry.Name}"[:80], logging.DEBUG)
+
+    def _count(self, what: str, level: int = logging.INFO) -> None:
+        self._counts[what] += 1
+        times = self._counts[what]
+        if times & (times - 1) == 0:
+            self._report(Log(level=level, text=f"{what}: {times} so far"))

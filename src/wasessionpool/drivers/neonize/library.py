@@ -1,0 +1,124 @@
+"""The exports of neonize's Go library that this driver calls; nothing else of it is reachable."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...operations import MarkRead
+from . import texts
+from .binding import EVENT_CODES, Binding
+from .wire import Failure, SendText, Sent, Start
+
+_SUBSCRIBED = bytes(code for code in EVENT_CODES.values() if code)
+_DSN = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_foreign_keys=on&_z="
+"""Options for neonize's database name; the last swallows the ``?_foreign_keys=on`` that neonize appends."""
+
+Callbacks = tuple[Any, Any, Any, Any]
+
+
+class Library:
+    """Calls into Go. All but ``run`` and ``stop`` may find no client under a key; whatsmeow then says so.
+
+    To be called under the gate, and never with a key that is not live: Go keeps no lock on its clients.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self._gocode = binding.gocode
+
+    def callbacks(
+        self,
+        on_qr: Callable[[int, int], None],
+        on_status: Callable[[int, int], None],
+        on_event: Callable[[bytes, int, int, int], None],
+        on_log: Callable[[int, int], None],
+    ) -> Callbacks:
+        """Return what Go calls; it has to be kept for as long as the process lives."""
+        binder = self._binding.binder
+        return (
+            binder.func_string(on_qr),
+            binder.func_string(on_status),
+            binder.func_callback_bytes(on_event),
+            binder.func_callback_bytes2(on_log),
+        )
+
+    def run(self, start: Start, key: bytes, callbacks: Callbacks) -> str:
+        """Be the client of a session until it is stopped or fails, and return what it complained of."""
+        properties = self._device_properties(start.device_name)
+        proxy = None
+        if start.proxy is not None:
+            settings = self._binding.binder.ProxySettings(proxy_address=start.proxy)._to_c_struct()
+            proxy = ctypes.byref(settings)
+        returned: bytes = self._gocode.Neonize(
+            (start.database + _DSN).encode(),
+            key,
+            *(b"", 0),  # no JID: one that the database lacks ends the process
+            0,
+            b"ERROR",
+            *callbacks,
+            *(_SUBSCRIBED, len(_SUBSCRIBED)),
+            *(properties, len(properties)),
+            *(b"", 0),
+            proxy,
+        )
+        text = returned.decode(errors="replace")
+        # Go's complaint about a proxy it cannot read holds the proxy's password.
+        return text.replace(start.proxy, "the proxy") if start.proxy else text
+
+    def disconnect(self, key: bytes) -> None:
+        """Close the session's line for good; waits for a dial that hangs."""
+        self._gocode.Disconnect(key)
+
+    def stop(self, key: bytes) -> None:
+        """Let ``run`` return."""
+        self._gocode.Stop(key)
+
+    def send(self, key: bytes, request: SendText) -> Sent | Failure:
+        """Send, and wait for the server; up to 75 s, or for ever across a reconnect."""
+        content = self._binding.content
+        to = self._jid(request.to)
+        text = content.ExtendedTextMessage(text=request.text)
+        body = content.Message(extendedTextMessage=text).SerializeToString()
+        returned = self._gocode.SendMessage(key, to, len(to), body, len(body))
+        outcome = self._binding.events.SendMessageReturnFunction.FromString(returned)
+        if outcome.Error:
+            return texts.failure(outcome.Error)
+        return Sent(id=outcome.SendResponse.ID, timestamp=outcome.SendResponse.Timestamp)
+
+    def mark_read(self, key: bytes, request: MarkRead) -> Failure | None:
+        chat, sender = self._jid(request.chat), self._jid(request.sender)
+        ids = " ".join(request.message_ids).encode()
+        return _failure(
+            self._gocode.MarkRead(key, ids, int(time.time()), chat, len(chat), sender, len(sender), b"read")
+        )
+
+    def log_out(self, key: bytes) -> Failure | None:
+        """Unlink the device, and delete its keys once the server agreed."""
+        return _failure(self._gocode.Logout(key))
+
+    def _device_properties(self, name: str) -> bytes:
+        # Go merges these into a variable of the whole process, where they stay for the sessions that follow; so each
+        # names all that any of them sets. The history's limits are left to whatsmeow, which sets none.
+        kind = self._binding.device_props
+        properties = kind(os=name, platformType=kind.DESKTOP, requireFullSync=False)
+        properties.version.primary, properties.version.secondary, properties.version.tertiary = 0, 1, 0
+        history = properties.historySyncConfig
+        history.storageQuotaMb = 10240
+        for field in history.DESCRIPTOR.fields:
+            if field.type == field.TYPE_BOOL:
+                setattr(history, field.name, field.name != "supportAddOnHistorySyncMigration")
+        serialized: bytes = properties.SerializeToString()
+        return serialized
+
+    def _jid(self, text: str) -> bytes:
+        user, _, server = text.partition("@")
+        jid: Any = self._binding.events.JID(User=user, RawAgent=0, Device=0, Integrator=0, Server=server)
+        serialized: bytes = jid.SerializeToString()
+        return serialized
+
+
+def _failure(error: bytes) -> Failure | None:
+    return texts.failure(error.decode(errors="replace")) if error else None

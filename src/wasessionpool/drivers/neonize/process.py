@@ -1,0 +1,396 @@
+"""One worker process, as the pool sees it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Literal
+
+import anyio
+from anyio.abc import ByteReceiveStream, ByteStream, Process, UNIXSocketStream
+
+from ...errors import ConfigurationError, DriverError, SendTimeout, WhatsAppPoolError, WorkerCrashed
+from ...links import DriverEvent, LinkEnded
+from ...models import DisconnectReason, SessionKey
+from .wire import (
+    REPORTS,
+    Answer,
+    Command,
+    FrameDecoder,
+    FrameError,
+    Happened,
+    Hello,
+    Log,
+    Over,
+    Perform,
+    Quit,
+    Refused,
+    Report,
+    Request,
+    Running,
+    SendText,
+    Start,
+    Stop,
+    encode,
+)
+
+logger = logging.getLogger("wasessionpool.worker")
+
+START_TIMEOUT = 30.0
+END_TIMEOUT = 2.0
+LINE_LIMIT = 200
+_CRASH = re.compile(r"(fatal error: |panic: |SIG[A-Z]+: |runtime: )")
+
+Role = Literal["shard", "pairing"]
+
+
+class Hosting:
+    """A session's place on a worker. ``over`` is set once its database is free again."""
+
+    def __init__(self, session: str, sink: Callable[[DriverEvent], None]) -> None:
+        self.session = session
+        self.sink = sink
+        self.running = anyio.Event()
+        self.ended = anyio.Event()
+        self.over = anyio.Event()
+
+    def take(self, event: DriverEvent) -> None:
+        """Pass on what happened, nothing after ``LinkEnded``."""
+        if self.ended.is_set():
+            return
+        if isinstance(event, LinkEnded):
+            self.ended.set()
+            self.running.set()
+        self.sink(event)
+
+    def finish(self) -> None:
+        self.running.set()
+        self.ended.set()
+        self.over.set()
+
+
+class _Call:
+    def __init__(self, session: str, request: Request) -> None:
+        self.session = session
+        self.request = request
+        self.done = anyio.Event()
+        self.answer: Answer | None = None
+        self.error: WhatsAppPoolError | None = None
+
+
+class WorkerProcess:
+    """Runs the process in ``run``; speaks with it meanwhile."""
+
+    def __init__(self, role: Role, module: str, environment: Mapping[str, str]) -> None:
+        self.role = role
+        self.reserved = 0
+        self.starts = 0
+        self.late_answers = 0
+        self.unknown_lines = 0
+        self.gone = anyio.Event()
+        self._module = module
+        self._environment = environment
+        self._ready = anyio.Event()
+        self._refusal: WhatsAppPoolError | None = None
+        self._death: str | None = None
+        self._quitting = False
+        self._killed = False
+        self._process: Process | None = None
+        self._hostings: dict[str, Hosting] = {}
+        self._calls: dict[int, _Call] = {}
+        self._last_call = 0
+        self._last_lines: deque[str] = deque(maxlen=5)
+        self._crash: str | None = None
+        self._outbox, self._frames = anyio.create_memory_object_stream[bytes](1_000)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def alive(self) -> bool:
+        return not (self._quitting or self._killed or self._death or self._refusal)
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """The sessions hosted, as their keys are printed."""
+        names = (name.split(":") for name in self._hostings)
+        return tuple(str(SessionKey(company_id, device)) for company_id, device, _generation in names)
+
+    async def ready(self) -> None:
+        """Wait until the worker can host sessions.
+
+        Raises ``ConfigurationError`` or ``DriverError`` where this installation cannot have one, ``WorkerCrashed``
+        where this one died.
+        """
+        await self._ready.wait()
+        if self._refusal is not None:
+            raise self._refusal
+        if self._death is not None:
+            raise WorkerCrashed(self._death)
+
+    def host(self, start: Start, sink: Callable[[DriverEvent], None]) -> Hosting:
+        """Start a session, whose events go to ``sink``."""
+        self.starts += 1
+        hosting = self._hostings[start.session] = Hosting(start.session, sink)
+        if self.alive:
+            self.send(start)
+        else:
+            self._bury(hosting)
+        return hosting
+
+    def stop(self, hosting: Hosting) -> None:
+        """Ask for the end of a session, once; ``hosting.over`` tells when it has come."""
+        if hosting.session in self._hostings:
+            self.send(Stop(session=hosting.session))
+
+    def send(self, command: Command) -> None:
+        """Queue a command; raises ``DriverError`` where it is too long. One that reads none any more is killed."""
+        try:
+            self._outbox.send_nowait(encode(command))
+        except FrameError as error:
+            raise DriverError(str(error)) from None
+        except anyio.WouldBlock:
+            logger.error("worker %s does not read: it is killed", self.pid)
+            self.kill()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    async def call(self, hosting: Hosting, request: Request, timeout: float) -> Answer:
+        """Return the answer to ``request``.
+
+        Where none comes within ``timeout`` seconds or the worker dies, raises ``SendTimeout`` for a send,
+        ``DriverError`` or ``WorkerCrashed`` for anything else.
+        """
+        if hosting.session not in self._hostings or not self.alive:
+            raise WorkerCrashed("the worker of this session has ended")
+        self._last_call += 1
+        number = self._last_call
+        call = self._calls[number] = _Call(hosting.session, request)
+        try:
+            self.send(Perform(call=number, session=hosting.session, request=request))
+            with anyio.move_on_after(timeout):
+                await call.done.wait()
+        finally:
+            del self._calls[number]
+        if call.answer is not None:
+            return call.answer
+        if call.error is not None:
+            raise call.error
+        if isinstance(request, SendText):
+            raise SendTimeout(f"WhatsApp did not acknowledge within {timeout:g} s")
+        raise DriverError(f"{request.type} was not answered within {timeout:g} s")
+
+    def quit(self) -> None:
+        """Ask the worker to stop its sessions and end."""
+        if self.alive:
+            self._quitting = True
+            self.send(Quit())
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._killed = True
+        self._signal(signal.SIGKILL)
+
+    async def run(self) -> None:
+        """Run the process until it ends or this is cancelled; leaves neither process nor descriptor behind."""
+        stream: ByteStream | None = None
+        try:
+            stream = await self._spawn()
+            if self._killed:
+                self._signal(signal.SIGKILL)
+            await self._converse(stream)
+        except Exception as error:
+            # One worker's fault must not end the driver's others.
+            logger.exception("worker %s", self.pid)
+            self._death = f"the worker cannot run: {type(error).__name__}: {error}"
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._reap(stream)
+            self._close()
+
+    async def _spawn(self) -> ByteStream:
+        ours, theirs = socket.socketpair()
+        with theirs, anyio.CancelScope(shield=True):
+            try:
+                self._process = await anyio.open_process(
+                    [sys.executable, "-m", self._module, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self._environment},
+                    pass_fds=(theirs.fileno(),),
+                    # Ctrl-C of a terminal reaches the application alone, which then stops its sessions in order.
+                    start_new_session=True,
+                )
+                stream = await UNIXSocketStream.from_socket(ours)
+            except BaseException:
+                ours.close()
+                raise
+        return stream
+
+    async def _converse(self, stream: ByteStream) -> None:
+        with anyio.CancelScope() as starting:
+            starting.deadline = anyio.current_time() + START_TIMEOUT
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write, stream)
+                tasks.start_soon(self._watch_output)
+                try:
+                    async for report in _frames(stream):
+                        if isinstance(report, Hello):
+                            starting.deadline = float("inf")
+                        self._take(report)
+                except FrameError as error:
+                    self._crash = f"protocol error: {error}"
+                tasks.cancel_scope.cancel()
+        if starting.cancelled_caught and not self._ready.is_set():
+            self._crash = f"not ready within {START_TIMEOUT:g} s"
+
+    def _take(self, report: Report) -> None:
+        match report:
+            case Hello():
+                self._ready.set()
+            case Refused() if self._ready.is_set():
+                self._crash = report.detail
+            case Refused(kind="configuration"):
+                self._refusal = ConfigurationError(report.detail)
+            case Refused():
+                self._refusal = DriverError(report.detail)
+            case Log():
+                logger.log(report.level, "worker %s: %s", self.pid, report.text)
+            case Answer():
+                self._settle(report)
+            case Happened() | Running() | Over():
+                hosting = self._hostings.get(report.session)
+                if hosting is not None:
+                    self._pass_on(hosting, report)
+
+    def _pass_on(self, hosting: Hosting, report: Happened | Running | Over) -> None:
+        match report:
+            case Happened():
+                hosting.take(report.event)
+            case Running():
+                hosting.running.set()
+            case Over():
+                del self._hostings[hosting.session]
+                hosting.finish()
+
+    def _settle(self, answer: Answer) -> None:
+        call = self._calls.get(answer.call)
+        if call is None:
+            self.late_answers += 1
+            logger.info("worker %s: an answer came after its deadline, %s so far", self.pid, self.late_answers)
+            return
+        call.answer = answer
+        call.done.set()
+
+    async def _write(self, stream: ByteStream) -> None:
+        try:
+            async for frame in self._frames:
+                await stream.send(frame)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    async def _watch_output(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
+        async for line in _lines(self._process.stdout):
+            if not self._ready.is_set():
+                self._last_lines.append(line)
+            elif crash := _CRASH.match(line):
+                self._crash = self._crash or line
+                logger.error("worker %s: %s", self.pid, line if crash[1] != "runtime: " else "runtime error")
+            else:
+                # Go prints errors of sends and libsignal's complaints here, with pieces of messages in them.
+                self.unknown_lines += 1
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            try:
+                self._process.send_signal(number)
+            except ProcessLookupError:
+                return
+
+    async def _reap(self, stream: ByteStream | None) -> None:
+        if stream is not None:
+            # A worker ends by itself, within milliseconds, once its socket has no other end.
+            await anyio.aclose_forcefully(stream)
+        if self._process is not None:
+            with anyio.move_on_after(END_TIMEOUT):
+                await self._process.wait()
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+            with anyio.move_on_after(END_TIMEOUT):
+                await self._watch_output()
+            await self._process.aclose()
+
+    def _close(self) -> None:
+        if self._death is None:
+            self._death = self._describe_death()
+        self._outbox.close()
+        self._frames.close()
+        level = logging.DEBUG if self._quitting or self._killed else logging.ERROR
+        logger.log(
+            level,
+            "worker %s ended: %s; %s lines of its output were not shown, %s answers came late",
+            *(self.pid, self._death, self.unknown_lines, self.late_answers),
+        )
+        for hosting in list(self._hostings.values()):
+            self._bury(hosting)
+        for call in self._calls.values():
+            if isinstance(call.request, SendText):
+                call.error = SendTimeout(f"the worker died while it sent: {self._death}")
+            else:
+                call.error = WorkerCrashed(self._death)
+            call.done.set()
+        self._ready.set()
+        self.gone.set()
+
+    def _bury(self, hosting: Hosting) -> None:
+        self._hostings.pop(hosting.session, None)
+        reason = DisconnectReason.SHUTDOWN if self._quitting else DisconnectReason.WORKER_CRASHED
+        hosting.take(LinkEnded(reason=reason, detail=self._death))
+        hosting.finish()
+
+    def _describe_death(self) -> str:
+        code = self._process.returncode if self._process is not None else None
+        if code is not None and code < 0:
+            names = {int(number): number.name for number in signal.Signals}
+            death = f"signal {-code} ({names.get(-code, 'unknown')})"
+        else:
+            death = f"exit status {code}"
+        said = self._crash or ("; ".join(self._last_lines) if not self._ready.is_set() else None)
+        return f"{death}: {said}" if said else death
+
+
+async def _frames(stream: ByteReceiveStream) -> AsyncIterator[Report]:
+    decoder = FrameDecoder[Report](REPORTS)
+    while True:
+        try:
+            data = await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+        for report in decoder.feed(data):
+            yield report
+
+
+async def _lines(stream: ByteReceiveStream) -> AsyncIterator[str]:
+    rest = b""
+    while True:
+        try:
+            data = await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line[:LINE_LIMIT].decode(errors="replace")
+        rest = rest[:LINE_LIMIT]
+    if rest:
+        yield rest.decode(errors="replace")

@@ -1,0 +1,122 @@
+"""A worker process: hosts sessions for the pool at the other end of its socket, until that end is gone."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+
+from ...errors import ConfigurationError
+from .binding import load_neonize
+from .engine import Engine
+from .wire import (
+    COMMANDS,
+    Command,
+    Credit,
+    FrameDecoder,
+    FrameError,
+    Hello,
+    Perform,
+    Quit,
+    Refused,
+    Report,
+    Start,
+    Stop,
+)
+from .wire import encode as encode_frame
+
+QUIT_TIMEOUT = 5.0
+CHUNK = 64 * 1024
+DESCRIPTORS = 10_240
+"""What is asked for where the system names no limit: macOS allows no more."""
+
+
+class Channel:
+    """The worker's end of the socket pair. The pool's end being gone ends the process at once."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._socket = socket.socket(fileno=descriptor)
+        self._sending = threading.Lock()
+
+    def send(self, report: Report) -> None:
+        """Send a report, from any thread; raises ``FrameError`` for one that is too long."""
+        frame = encode_frame(report)
+        try:
+            with self._sending:
+                self._socket.sendall(frame)
+        except OSError:
+            os._exit(0)
+
+    def receive(self) -> bytes:
+        try:
+            data = self._socket.recv(CHUNK)
+        except OSError:
+            data = b""
+        if not data:
+            # The next start of the application wants these databases now, whatever Go is doing.
+            os._exit(0)
+        return data
+
+
+def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
+    """Serve the pool at the descriptor named last on the command line; ends the process and never returns.
+
+    ``check_proxy`` may refuse a session's proxy, or its having none, with ``ValueError``.
+    """
+    os.umask(0o077)
+    faulthandler.disable()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Sent to a whole group, they are meant for the application, which then stops its sessions in order.
+        signal.signal(number, signal.SIG_IGN)
+    _raise_descriptor_limit()
+    channel = Channel(int(sys.argv[-1]))
+    try:
+        binding = load_neonize()
+    except ConfigurationError as error:
+        channel.send(Refused(kind="configuration", detail=error.message))
+        os._exit(1)
+    except Exception as error:  # noqa: BLE001 - the pool is told, whatever it is
+        channel.send(Refused(kind="driver", detail=f"{type(error).__name__}: {error}"))
+        os._exit(1)
+    engine = Engine(binding, channel.send, check_proxy=check_proxy)
+    channel.send(Hello(neonize=binding.version))
+    commands = FrameDecoder[Command](COMMANDS)
+    while True:
+        try:
+            for command in commands.feed(channel.receive()):
+                _obey(engine, command)
+        except FrameError as error:
+            channel.send(Refused(kind="driver", detail=str(error)))
+            os._exit(1)
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+    if soft not in (wanted, resource.RLIM_INFINITY):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def _obey(engine: Engine, command: Command) -> None:
+    match command:
+        case Start():
+            engine.start(command)
+        case Stop():
+            engine.stop(command.session)
+        case Credit():
+            engine.credit(command)
+        case Perform():
+            engine.perform(command)
+        case Quit():
+            engine.stop_all(QUIT_TIMEOUT)
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""``pair`` and ``send`` through the real neonize, on a WhatsApp on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasessionpool import SessionKey
+from wasessionpool.cli.listing import find, holder_of
+from wasessionpool.testing import WhatsAppServer
+
+pytestmark = pytest.mark.anyio
+
+OWN = "79686484488"
+ANN = "79001234567"
+KEY = SessionKey("962302")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+async def test_pair_then_send(start_command: Any, path: Path) -> None:
+    async with WhatsAppServer() as whatsapp:
+        ann = whatsapp.contact(ANN, name="Ann")
+
+        def start(*arguments: str) -> Any:
+            return start_command(
+                *arguments, "--session-path", str(path), driver="loopback", **dict(whatsapp.environment)
+            )
+
+        async with start("pair", "962302") as pairing:
+            qr = await pairing.next(event="qr")
+            assert qr["company_id"] == "962302"
+            await whatsapp.phone(OWN).scan(qr["text"])
+            linked = await pairing.next(event="linked")
+            assert (linked["phone_number"], linked["already_linked"]) == (f"+{OWN}", False)
+            assert (await pairing.end(), pairing.stderr) == (0, "")
+
+        record = await find(KEY, path)
+        assert (record.desired, record.linked, holder_of(record, path)) == ("running", True, None)
+
+        async with start("pair", "962302") as again:
+            assert (await again.next(event="linked"))["already_linked"] is True
+            assert await again.end() == 0
+
+        async with start("send", "962302", f"+{ANN}", "Hello Ann") as sending:
+            got = await ann.next_message()
+            sent = await sending.next(to=f"{ANN}@s.whatsapp.net")
+            assert (got.text, got.sender, got.id) == ("Hello Ann", OWN, sent["id"])
+            assert (await sending.end(), sending.stderr) == (0, "")
+
+        whatsapp.refuse()
+        async with start("send", "962302", ANN, "Nobody gets this", "--timeout", "2") as refused:
+            assert await refused.end() == 1
+            assert refused.stderr.startswith("wasessionpool: not sent: session 962302 is ")
+            assert refused.stderr.count("\n") == 1
+        whatsapp.accept()
+
+        await whatsapp.phone(OWN).unlink()
+        async with start("send", "962302", ANN, "Nor this") as unlinked:
+            assert await unlinked.end() == 1
+            assert unlinked.stderr.endswith(f"wasessionpool pair 962302 --session-path {path}\n")
+        assert len(ann.received) == 1

@@ -1,0 +1,84 @@
+"""What the driver's tests share: sessions on disk, and links whose events a test waits for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import pytest
+
+from wasessionpool.abc import Connection
+from wasessionpool.drivers.neonize import NeonizeDriver
+from wasessionpool.links import DriverEvent
+from wasessionpool.models import DeviceLocation, SessionRecord
+
+EventT = TypeVar("EventT", bound=DriverEvent)
+NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "", "SSL_CERT_DIR": "/nonexistent"}
+"""An environment whose workers reach nothing: port 9 refuses."""
+
+
+@pytest.fixture(params=["asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@dataclass
+class Link:
+    """A connection under a reader that keeps all its events."""
+
+    connection: Connection
+    events: list[DriverEvent] = field(default_factory=list)
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    async def read(self) -> None:
+        async for event in self.connection:
+            self.events.append(event)
+            self.changed.set()
+            self.changed = anyio.Event()
+
+    async def next(self, kind: type[EventT], after: DriverEvent | None = None, timeout: float = 20) -> EventT:
+        """Return the first event of a kind, or the first after an earlier one."""
+        start = 0 if after is None else next(i for i, event in enumerate(self.events) if event is after) + 1
+        with anyio.move_on_after(timeout):
+            while True:
+                for event in self.events[start:]:
+                    if isinstance(event, kind):
+                        return event
+                await self.changed.wait()
+        raise AssertionError(f"no {kind.__name__} within {timeout} s; there were {self.events[start:]}")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session on disk, whose links a test opens one after another."""
+
+    record: SessionRecord
+    device: DeviceLocation
+
+    @asynccontextmanager
+    async def link(self, driver: NeonizeDriver) -> AsyncIterator[Link]:
+        async with driver.connect(self.record, self.device) as connection, anyio.create_task_group() as tasks:
+            link = Link(connection)
+            tasks.start_soon(link.read)
+            yield link
+            tasks.cancel_scope.cancel()
+
+
+SessionFactory = Callable[..., Session]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> SessionFactory:
+    def make(company_id: str = "962302", **fields: object) -> Session:
+        directory = tmp_path / company_id / "auth_info"
+        directory.mkdir(parents=True, exist_ok=True)
+        record = SessionRecord.model_validate({"company_id": company_id, "created_at": datetime.now(UTC), **fields})
+        return Session(record, DeviceLocation(directory / "device.db"))
+
+    return make

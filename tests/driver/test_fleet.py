@@ -1,0 +1,200 @@
+"""Workers that fail, and what is left of them; no WhatsApp is reachable here."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from wasessionpool.drivers.neonize import NeonizeDriver, process
+from wasessionpool.errors import ConfigurationError, DriverError
+from wasessionpool.links import LinkEnded, PairingStarted
+from wasessionpool.models import DisconnectReason
+
+from .conftest import NOWHERE, Session, SessionFactory
+
+pytestmark = pytest.mark.anyio
+
+WorkerFactory = Callable[[str], NeonizeDriver]
+
+NO_LIBMAGIC = """
+import ctypes, sys
+sys.modules["pylibmagic"] = None
+real = ctypes.CDLL
+ctypes.CDLL = lambda name, *rest: real("missing.so" if "libmagic" in name else name, *rest)
+"""
+ODD_INTERFACE = """
+import importlib
+real = importlib.import_module
+def odd(name, package=None):
+    module = real(name, package)
+    if name == "neonize._binder":
+        module.gocode.SendMessage.argtypes = []
+    return module
+importlib.import_module = odd
+"""
+
+
+@pytest.fixture
+async def driver() -> AsyncIterator[NeonizeDriver]:
+    async with NeonizeDriver(environment=NOWHERE) as driver:
+        yield driver
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> WorkerFactory:
+    """Make a driver whose workers run some code."""
+
+    def make(code: str) -> NeonizeDriver:
+        (tmp_path / "odd_worker.py").write_text(textwrap.dedent(code))
+        return NeonizeDriver(worker_module="odd_worker", environment=NOWHERE | {"PYTHONPATH": str(tmp_path)})
+
+    return make
+
+
+async def end_of(session: Session, driver: NeonizeDriver) -> LinkEnded:
+    async with session.link(driver) as link:
+        return await link.next(LinkEnded)
+
+
+async def test_without_a_network(driver: NeonizeDriver, session: SessionFactory) -> None:
+    ended = await end_of(session(), driver)
+    assert ended.reason is DisconnectReason.NETWORK
+    assert "connection refused" in (ended.detail or "")
+
+
+async def test_a_file_that_is_no_database(driver: NeonizeDriver, session: SessionFactory) -> None:
+    one = session()
+    one.device.database.write_bytes(b"this is no database at all" * 100)
+    assert (await end_of(one, driver)).reason is DisconnectReason.STORAGE
+    assert driver.workers() == ()
+
+
+async def test_a_directory_in_place_of_the_database(driver: NeonizeDriver, session: SessionFactory) -> None:
+    one = session()
+    one.device.database.mkdir()
+    assert (await end_of(one, driver)).reason is DisconnectReason.STORAGE
+
+
+async def test_a_directory_that_is_gone(driver: NeonizeDriver, session: SessionFactory) -> None:
+    one = session()
+    one.device.database.parent.rmdir()
+    assert (await end_of(one, driver)).reason is DisconnectReason.STORAGE
+
+
+async def test_a_name_that_means_something_to_sqlite(driver: NeonizeDriver, session: SessionFactory) -> None:
+    one = session("x")
+    odd = one.device.database.parent / "a%20b#c?d é"
+    odd.mkdir()
+    one = Session(one.record, type(one.device)(odd / "device.db"))
+    await end_of(one, driver)
+    assert [path.name for path in odd.glob("*.db")] == ["device.db"]
+    with sqlite3.connect(one.device.database) as database:
+        assert database.execute("pragma journal_mode").fetchone() == ("wal",)
+    database.close()
+    assert {path.stat().st_mode & 0o777 for path in odd.iterdir()} == {0o600}
+
+
+async def test_a_device_that_another_process_has_open(driver: NeonizeDriver, session: SessionFactory) -> None:
+    one = session()
+    descriptor = os.open(one.device.database.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert (await end_of(one, driver)).reason is DisconnectReason.LEASE_LOST
+    finally:
+        os.close(descriptor)
+    assert (await end_of(one, driver)).reason is DisconnectReason.NETWORK
+
+
+async def test_a_worker_that_cannot_be_found(session: SessionFactory) -> None:
+    async with NeonizeDriver(worker_module="no_such_worker", environment=NOWHERE) as driver:
+        ended = await end_of(session(), driver)
+    assert ended.reason is DisconnectReason.WORKER_CRASHED
+    assert "No module named no_such_worker" in (ended.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ("import importlib.metadata as m; m.version = lambda name: '0.6.0'", "0.6.0 is installed"),
+        ("import importlib.metadata as m; m.version = lambda name: '0.5.3'", "library of version 0.5.2"),
+        ("import platform; platform.machine = lambda: 'sparc'", "no neonize-linux-sparc.so"),
+        (NO_LIBMAGIC, "apt install libmagic1"),
+        (ODD_INTERFACE, "SendMessage takes or returns something else"),
+    ],
+    ids=["newer", "mixed", "platform", "libmagic", "interface"],
+)
+async def test_an_installation_that_cannot_work(
+    worker: WorkerFactory, session: SessionFactory, odd: str, message: str
+) -> None:
+    code = odd + "\nfrom wasessionpool.drivers.neonize.worker import main\nmain()\n"
+    async with worker(code) as driver, driver.connect(session().record, session().device) as connection:
+        iterator = aiter(connection)
+        assert isinstance(await anext(iterator), PairingStarted)
+        with pytest.raises(ConfigurationError, match=message):
+            await anext(iterator)
+        assert driver.workers() == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        ("raise SystemExit(3)", "exit status 3"),
+        ("1/0", "ZeroDivisionError"),
+        ("import os; os.abort()", "signal 6 (SIGABRT)"),
+        ("import os, sys; os.write(int(sys.argv[-1]), b'nonsense')", "protocol error"),
+        ("import time; time.sleep(60)", "not ready within 0.5 s"),
+    ],
+    ids=["exit", "exception", "abort", "garbage", "hang"],
+)
+async def test_a_worker_that_fails_at_its_start(
+    worker: WorkerFactory, session: SessionFactory, monkeypatch: pytest.MonkeyPatch, code: str, detail: str
+) -> None:
+    if "sleep" in code:
+        monkeypatch.setattr(process, "START_TIMEOUT", 0.5)
+    async with worker(code) as driver:
+        ended = await end_of(session(), driver)
+    assert ended.reason is DisconnectReason.WORKER_CRASHED
+    assert detail in (ended.detail or "")
+
+
+@pytest.mark.parametrize("proxy", ["ftp://secret@host", "http://", "host:8080", "http://[secret", ""])
+async def test_a_proxy_that_is_none(driver: NeonizeDriver, session: SessionFactory, proxy: str) -> None:
+    one = session(proxy=proxy)
+    async with driver.connect(one.record, one.device) as connection:
+        with pytest.raises(ConfigurationError, match="http, https, socks5") as caught:
+            await anext(aiter(connection))
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_worker_may_refuse_a_proxy(worker: WorkerFactory, session: SessionFactory) -> None:
+    code = """
+        from wasessionpool.drivers.neonize.worker import main
+        def check(proxy):
+            if proxy != "http://127.0.0.1:9": raise ValueError("foreign")
+        main(check_proxy=check)
+    """
+    async with worker(code) as driver:
+        foreign = await end_of(session("a", proxy="http://192.0.2.1:1"), driver)
+        allowed = await end_of(session("b", proxy="http://127.0.0.1:9"), driver)
+    assert foreign.detail == "the proxy is refused: foreign"
+    assert "connection refused" in (allowed.detail or "")
+
+
+async def test_lifetime_of_a_driver(session: SessionFactory) -> None:
+    driver = NeonizeDriver(environment=NOWHERE)
+    with pytest.raises(DriverError, match="not entered"):
+        async with driver.connect(session().record, session().device):
+            pass
+    async with driver:
+        with pytest.raises(DriverError, match="already"):
+            async with driver:
+                pass
+    assert driver.workers() == ()
+    with pytest.raises(ConfigurationError):
+        NeonizeDriver(sessions_per_worker=0)

@@ -1,0 +1,207 @@
+"""Ends of connections, drivers and applications: none waits for Go, and nothing is left of any."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from wasessionpool.drivers.neonize import NeonizeDriver, connection
+from wasessionpool.links import LinkEnded, LinkUp, PairingOffered
+from wasessionpool.models import DisconnectReason
+from wasessionpool.testing.whatsapp.server import WhatsAppServer
+
+from .conftest import NOWHERE, Session, SessionFactory
+
+pytestmark = pytest.mark.anyio
+
+APPLICATION = """
+import sys, anyio
+from datetime import UTC, datetime
+from pathlib import Path
+from wasessionpool.drivers.neonize import NeonizeDriver
+from wasessionpool.models import DeviceLocation, SessionRecord
+
+async def main():
+    record = SessionRecord(company_id="962302", created_at=datetime.now(UTC))
+    async with NeonizeDriver() as driver, driver.connect(record, DeviceLocation(Path(sys.argv[1]))) as connection:
+        while not driver.workers():
+            await anyio.sleep(0.01)
+        print(driver.workers()[0].pid, flush=True)
+        async for event in connection:
+            print(event.type, flush=True)
+
+anyio.run(main)
+"""
+
+
+class DeafProxy:
+    """Accepts connections and never answers, until told to hang up: a dial through it hangs."""
+
+    def __init__(self) -> None:
+        self.dials = 0
+        self.changed = anyio.Event()
+        self.hang_up = anyio.Event()
+        self.environment: dict[str, str] = {}
+
+    async def serve(self, stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            self.dials += 1
+            self.changed.set()
+            self.changed = anyio.Event()
+            await self.hang_up.wait()
+
+    async def dialled(self, times: int = 1) -> None:
+        with anyio.fail_after(20):
+            while self.dials < times:
+                await self.changed.wait()
+
+
+@pytest.fixture
+async def deaf() -> AsyncIterator[DeafProxy]:
+    proxy = DeafProxy()
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's, not Django's
+        proxy.environment = NOWHERE | {"HTTPS_PROXY": f"http://127.0.0.1:{port}"}
+        tasks.start_soon(listener.serve, proxy.serve)
+        yield proxy
+        tasks.cancel_scope.cancel()
+
+
+async def pair(session: Session, number: str = "79001234567") -> None:
+    async with WhatsAppServer() as whatsapp, whatsapp.driver() as driver, session.link(driver) as link:
+        await whatsapp.phone(number).scan((await link.next(PairingOffered)).text)
+        await link.next(LinkUp)
+
+
+async def test_leaving_does_not_wait_for_a_dial_that_hangs_and_the_next_connection_does(
+    deaf: DeafProxy, session: SessionFactory
+) -> None:
+    one = session()
+    await pair(one)
+    async with NeonizeDriver(environment=deaf.environment, stop_timeout=0.2) as driver:
+        async with one.link(driver):
+            await deaf.dialled()
+            left = time.monotonic()
+        assert time.monotonic() - left < 1
+        async with one.link(driver) as link:
+            with anyio.move_on_after(0.5):
+                await link.changed.wait()
+            assert link.events == []
+            assert [worker.sessions for worker in driver.workers()] == [("962302",)]
+            deaf.hang_up.set()
+            assert (await link.next(LinkEnded)).reason is DisconnectReason.NETWORK
+
+
+async def test_a_client_that_never_lets_go_loses_its_worker(
+    deaf: DeafProxy, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.5)
+    one, two = session("one"), session("two")
+    await pair(one)
+    await pair(two)
+    async with NeonizeDriver(environment=deaf.environment, stop_timeout=0.2) as driver, two.link(driver) as other:
+        async with one.link(driver):
+            await deaf.dialled(2)
+        ended = await other.next(LinkEnded)
+        assert ended.reason is DisconnectReason.WORKER_CRASHED
+        assert ended.detail == "signal 9 (SIGKILL)"
+
+
+async def test_a_client_without_a_sign_of_life(
+    deaf: DeafProxy, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection, "LINGER", 0.5)
+    one = session()
+    await pair(one)
+    async with NeonizeDriver(environment=deaf.environment) as driver, one.link(driver) as link:
+        ended = await link.next(LinkEnded)
+        assert (ended.reason, ended.detail) == (DisconnectReason.NETWORK, "no sign of life in 0.5 s")
+
+
+async def test_leaving_the_driver_while_a_dial_hangs(deaf: DeafProxy, session: SessionFactory) -> None:
+    one = session()
+    await pair(one)
+    ended: list[LinkEnded] = []
+
+    async def hold() -> None:
+        async with one.link(driver) as link:
+            ended.append(await link.next(LinkEnded))
+
+    async with anyio.create_task_group() as tasks:
+        async with NeonizeDriver(environment=deaf.environment) as driver:
+            tasks.start_soon(hold)
+            await deaf.dialled()
+            [worker] = driver.workers()
+            begin = time.monotonic()
+        assert time.monotonic() - begin < 7
+    assert [event.reason for event in ended] == [DisconnectReason.SHUTDOWN]
+    assert not _runs(worker.pid)
+
+
+async def test_a_killed_application_leaves_no_worker(deaf: DeafProxy, session: SessionFactory) -> None:
+    one = session()
+    await pair(one)
+    command = [sys.executable, "-c", APPLICATION, str(one.device.database)]
+    application = await anyio.open_process(command, env={**os.environ, **deaf.environment}, stderr=None)
+    try:
+        assert application.stdout is not None
+        pid = int(await application.stdout.receive())
+        await deaf.dialled()
+    finally:
+        application.kill()
+        await application.wait()
+        await application.aclose()
+    with anyio.fail_after(1):
+        while _runs(pid):  # noqa: ASYNC110 - another process's child has no event to wait for
+            await anyio.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def test_signals_to_a_whole_group_do_not_end_the_workers(session: SessionFactory) -> None:
+    async with WhatsAppServer() as whatsapp, whatsapp.driver() as driver, session().link(driver) as link:
+        await link.next(PairingOffered)
+        [worker] = driver.workers()
+        assert os.getsid(worker.pid) == worker.pid
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(worker.pid, number)
+        await whatsapp.phone("79001234567").scan((await link.next(PairingOffered)).text)
+        await link.next(LinkUp)
+
+
+def test_nothing_is_left_of_a_driver(session: SessionFactory) -> None:
+    one = session()
+
+    async def use() -> None:
+        async with NeonizeDriver(environment=NOWHERE) as driver:
+            async with one.link(driver) as link:
+                await link.next(LinkEnded)
+            async with one.link(driver) as link:
+                await link.next(LinkEnded)
+
+    def left() -> tuple[list[str], int, str]:
+        for thread in set(threading.enumerate()) - {threading.current_thread()}:
+            thread.join(2)
+        children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
+        return sorted(os.listdir("/proc/self/fd")), threading.active_count(), children  # noqa: PTH208
+
+    anyio.run(use)
+    before = left()
+    anyio.run(use)
+    assert left() == before

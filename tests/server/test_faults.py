@@ -1,0 +1,154 @@
+"""Faults of the server, as plain neonize sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wasessionpool.testing import WhatsAppServer
+
+pytestmark = pytest.mark.anyio
+
+OWN = "79686484488"
+ANN = "79001234567"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One backend: what differs between them is below the faults."""
+    return "asyncio"
+
+
+async def pair(whatsapp: WhatsAppServer, client: Any) -> None:
+    qr = await client.next("QR")
+    await whatsapp.phone(OWN).scan(qr["text"])
+    await client.next("Connected")
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "end of stream"])
+async def test_a_cut_connection_comes_back(whatsapp: WhatsAppServer, start_client: Any, reset: bool) -> None:
+    phone, ann = whatsapp.phone(OWN), whatsapp.contact(ANN)
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        for number in range(3):
+            assert await whatsapp.drop(OWN, reset=reset) == 1
+            await client.next("Disconnected")
+            await client.next("Connected")
+            await phone.wait_connected(logins=number + 2)
+            await client.call("send", ANN, f"back {number}")
+            assert (await ann.next_message()).text == f"back {number}"
+        assert await whatsapp.drop() == 1
+
+
+async def test_a_message_sent_again_is_delivered_once(whatsapp: WhatsAppServer, start_client: Any) -> None:
+    phone, ann = whatsapp.phone(OWN), whatsapp.contact(ANN)
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        await client.call("send", ANN, "first")
+        phone.withhold_acks()
+        with pytest.raises(TimeoutError):
+            await client.call("send", ANN, "once", timeout=0.5)
+        phone.withhold_acks(False)
+        await whatsapp.drop()
+        await client.next("Connected")
+        await client.call("send", ANN, "last")
+        assert [(await ann.next_message()).text for _ in range(3)] == ["first", "once", "last"]
+        assert len(ann.received) == 3
+        assert (len(phone.copies), ann.undecryptable) == (3, 0)
+
+
+@pytest.mark.parametrize("status", [None, 503], ids=["reset", "503"])
+async def test_refused_connections(whatsapp: WhatsAppServer, start_client: Any, status: int | None) -> None:
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        whatsapp.refuse(status)
+        await whatsapp.drop()
+        await whatsapp.wait_refused(1)
+        assert whatsapp.connected == ()
+        whatsapp.accept()
+        await client.next("Connected")
+    whatsapp.refuse(status)
+    async with start_client() as client:
+        await client.next("ConnectFailed")
+
+
+async def test_a_phone_unlinks_a_device_that_is_online(whatsapp: WhatsAppServer, start_client: Any) -> None:
+    phone = whatsapp.phone(OWN)
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        await phone.unlink()
+        await client.next("LoggedOut")
+        assert phone.devices == ()
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        assert len(phone.devices) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "events"),
+    [
+        (500, ["StreamError", "Disconnected", "Connected"]),
+        (503, ["Disconnected", "Connected"]),
+        (515, ["Connected"]),
+        ("replaced", ["StreamReplaced"]),
+        ("device_removed", ["LoggedOut"]),
+    ],
+)
+async def test_stream_errors(whatsapp: WhatsAppServer, start_client: Any, code: int | str, events: list[str]) -> None:
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        before = len(client.events)
+        assert await whatsapp.phone(OWN).stream_error(code) == 1
+        for event in events:
+            await client.next(event)
+        seen = [event["event"] for event in client.events[before:]]
+        assert [event for event in seen if event != "OfflineSyncCompleted"] == events
+
+
+@pytest.mark.parametrize(
+    ("reason", "details", "events"),
+    [
+        (401, {}, ["Disconnected", "LoggedOut"]),
+        (403, {}, ["Disconnected", "LoggedOut"]),
+        (402, {"code": "101", "expire": "3600"}, ["Disconnected", "TemporaryBan"]),
+        (405, {}, ["Disconnected", "ClientOutdated"]),
+        (409, {}, ["Disconnected", "ConnectFailure"]),
+        (503, {}, ["Disconnected", "Disconnected", "Connected"]),
+    ],
+)
+async def test_failed_logins(
+    whatsapp: WhatsAppServer, start_client: Any, reason: int, details: dict[str, str], events: list[str]
+) -> None:
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        before = len(client.events)
+        whatsapp.phone(OWN).fail_login(reason, **details)
+        await whatsapp.drop()
+        for event in events:
+            await client.next(event)
+        seen = [event["event"] for event in client.events[before:]]
+        assert [event for event in seen if event != "OfflineSyncCompleted"] == events
+
+
+async def test_a_silent_server_keeps_the_connection(whatsapp: WhatsAppServer, start_client: Any) -> None:
+    phone, ann = whatsapp.phone(OWN), whatsapp.contact(ANN)
+    async with start_client() as client:
+        await pair(whatsapp, client)
+        phone.silence()
+        await ann.send(OWN, "nobody hears")
+        with pytest.raises(TimeoutError):
+            await client.call("send", ANN, "nobody answers", timeout=0.5)
+        assert (phone.connected, phone.undelivered, ann.received) == (True, 1, ())
+        phone.speak()
+        await whatsapp.drop()
+        assert (await client.next("Message"))["text"] == "nobody hears"
+
+
+async def test_the_number_of_codes(start_client: Any) -> None:
+    async with WhatsAppServer(refs=1) as stingy, start_client(server=stingy) as client:
+        qr = await client.next("QR")
+        assert len(stingy._network.pairings) == 1
+        await stingy.phone(OWN).scan(qr["text"])
+        await client.next("Connected")
+        assert stingy._network.pairings == {}
