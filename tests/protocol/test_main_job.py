@@ -302,3 +302,10 @@ async def test_a_qr_nobody_scans(
         assert driver.workers() == ()
         assert (await pool.create_session(COMPANY)).status is Status.PAIRING
     nothing_left()
+
+
+async def test_a_test_worker_refuses_a_proxy_that_is_not_loopback(application: OpenApplication) -> None:
+    async with application() as app:
+        status = await app.pool.create_session(COMPANY, proxy="http://192.0.2.1:3128", timeout=3)
+        assert status.qr is None
+        assert "not a loopback address" in (status.last_error or "")

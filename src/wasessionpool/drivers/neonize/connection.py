@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -41,7 +41,7 @@ from ...links import (
 from ...messages import OutgoingMessage
 from ...models import DeviceLocation, DisconnectReason, SentMessage, SessionRecord, Status
 from ...operations import Operation
-from .database import is_linked, uri_path
+from .database import forget_unlinked, is_linked, uri_path
 from .fleet import Fleet
 from .process import Hosting, WorkerProcess
 from .wire import Answer, Credit, Failure, Request, SendText, Start
@@ -68,13 +68,16 @@ PROXY_SCHEMES = ("http", "https", "socks5")
 RESTRICTED_RECIPIENT = 463
 
 
+DeviceName = str | Callable[[SessionRecord], str]
+
+
 @dataclass(frozen=True)
 class Terms:
     """What all connections of a driver share."""
 
     fleet: Fleet
     pairing_slots: anyio.Semaphore
-    device_name: str
+    device_name: DeviceName
     send_timeout: float
 
 
@@ -161,6 +164,9 @@ class NeonizeConnection:
             logger.exception("connection of %s", self._record.key)
             self._error = DriverError(f"the connection broke: {type(error).__name__}")
         finally:
+            if self._error is None:
+                # A link that ended without a word has lost its pump; one that said why keeps its reason.
+                self._take(LinkEnded(reason=DisconnectReason.PUMP_DEAD))
             self._changed.set()
             self.over.set()
 
@@ -195,6 +201,7 @@ class NeonizeConnection:
             self._take(PairingQueued())
             await slots.acquire()
         try:
+            await to_thread.run_sync(forget_unlinked, self._database)
             self._status = Status.PAIRING
             self._take(PairingStarted())
             async with self._terms.fleet.pairing() as worker:
@@ -266,10 +273,11 @@ class NeonizeConnection:
         return LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="the device's keys are gone")
 
     def _start(self, *, pairing: bool) -> Start:
+        name = self._terms.device_name
         return Start(
             session=self._session,
             database=uri_path(self._database),
-            device_name=self._terms.device_name,
+            device_name=name if isinstance(name, str) else name(self._record),
             proxy=self._record.proxy,
             pairing=pairing,
         )

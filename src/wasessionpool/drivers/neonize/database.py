@@ -20,6 +20,18 @@ def uri_path(database: Path) -> str:
     return quote(os.fsencode(database.absolute()))
 
 
+def forget_unlinked(database: Path) -> None:
+    """Remove a file that ``is_linked`` denied, so that nothing of an earlier account reaches the next.
+
+    Raises ``StorageError``.
+    """
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"the old device database cannot be removed: {error.strerror}") from error
+
+
 def is_linked(database: Path) -> bool:
     """Return whether the file holds a device's keys; one that is missing or empty does not.
 

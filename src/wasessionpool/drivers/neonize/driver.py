@@ -15,7 +15,7 @@ import anyio
 from ...abc import Connection
 from ...errors import ConfigurationError, DriverError
 from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord
-from .connection import NeonizeConnection, Terms
+from .connection import DeviceName, NeonizeConnection, Terms
 from .fleet import Fleet, WorkerInfo
 
 
@@ -24,8 +24,9 @@ class NeonizeDriver:
 
     Leaving it ends the workers. ``environment`` is laid over that of the application for them.
     ``sessions_per_worker`` linked devices share a worker; ``max_pairings`` devices pair at once, more wait.
-    ``send_timeout`` is how long a send or call may take, ``stop_timeout`` how long leaving a connection may;
-    both in seconds. ``device_name`` is what the phone shows in its list of linked devices.
+    ``send_timeout`` is how long a send or call may take (a backstop: the pool's own, which is shorter, comes first),
+    ``stop_timeout`` how long leaving a connection may; both in seconds. ``device_name`` is what the phone shows in its
+    list of linked devices: one name for all, or a function of the session's record.
     Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
     """
 
@@ -36,9 +37,9 @@ class NeonizeDriver:
         environment: Mapping[str, str] | None = None,
         sessions_per_worker: int = 50,
         max_pairings: int = 8,
-        send_timeout: float = 30.0,
+        send_timeout: float = 40.0,
         stop_timeout: float = 5.0,
-        device_name: str = "wasessionpool",
+        device_name: DeviceName = "wasessionpool",
     ) -> None:
         if sessions_per_worker < 1 or max_pairings < 1:
             raise ConfigurationError("sessions_per_worker and max_pairings are at least 1")

@@ -36,5 +36,5 @@ class PairingError(WhatsAppServerError):
     """A device cannot be linked with this code."""
 
 
-class UnsafeEnvironment(WhatsAppServerError):
+class UnsafeEnvironment(WhatsAppServerError, ValueError):
     """This process could reach the real WhatsApp, or would not trust the loopback server."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from wasessionpool.errors import ConfigurationError
 from wasessionpool.testing.whatsapp.errors import UnsafeEnvironment
-from wasessionpool.testing.whatsapp.trust import replace_root_key, root_key_from
+from wasessionpool.testing.whatsapp.trust import refuse_foreign_proxy, replace_root_key, root_key_from
 
 logger = logging.getLogger("wasessionpool.testing")
 
@@ -29,14 +31,20 @@ def main() -> None:
         print(f"{__name__}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
-    import neonize._binder  # noqa: F401
-
-    replace_root_key(key)
-    logger.warning("the Noise trust root was replaced: this worker speaks to a loopback WhatsApp only")
-
+    from wasessionpool.drivers.neonize.binding import load_neonize
     from wasessionpool.drivers.neonize.worker import main as run_worker
 
-    run_worker()
+    # Where neonize cannot be loaded, the worker itself says so to the pool.
+    with suppress(ConfigurationError):
+        load_neonize()
+        replace_root_key(key)
+        logger.warning("the Noise trust root was replaced: this worker speaks to a loopback WhatsApp only")
+    run_worker(check_proxy=_refuse_foreign)
+
+
+def _refuse_foreign(proxy: str | None) -> None:
+    if proxy is not None:
+        refuse_foreign_proxy(proxy)
 
 
 if __name__ == "__main__":
