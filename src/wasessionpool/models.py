@@ -169,6 +169,16 @@ class SessionRecord(Frozen):
     def key(self) -> SessionKey:
         return SessionKey(self.company_id, self.device)
 
+    def blank(self) -> SessionRecord:
+        """Return the record of the same session as it is before it was ever linked."""
+        return SessionRecord(
+            company_id=self.company_id,
+            device=self.device,
+            proxy=self.proxy,
+            metadata=self.metadata,
+            created_at=self.created_at,
+        )
+
 
 class SessionStatus(BaseModel):
     """A snapshot of one session. Times are aware UTC; counts are since the pool opened."""

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
+from anyio.abc import TaskStatus
 
 from . import defaults
 from .abc import Clock, Coordinator, Driver, EventHook, RateLimiter, SessionStore
@@ -86,6 +87,7 @@ class WhatsAppSessionPool:
         self._sessions: dict[SessionKey, Session] = {}
         self._creating = anyio.Lock()
         self._stack = AsyncExitStack()
+        self._closing = anyio.Event()
         self._backends: Backends | None = None
         self._entered = False
 
@@ -94,35 +96,17 @@ class WhatsAppSessionPool:
         if self._entered:
             raise PoolClosed("a pool is opened once; make a new one")
         self._entered = True
-        settings = self.settings
-        async with AsyncExitStack() as stack:
-            store = await self._backend(stack, self._store, defaults.make_store)
-            coordinator = await self._backend(stack, self._coordinator, defaults.make_coordinator)
-            limiter = await self._backend(stack, self._limiter, defaults.make_limiter)
-            driver = await self._backend(stack, self._driver, defaults.make_driver)
-            tasks = await stack.enter_async_context(anyio.create_task_group())
-            backends = Backends(
-                settings=settings,
-                driver=driver,
-                store=store,
-                limiter=limiter,
-                coordinator=coordinator,
-                clock=self._clock,
-                bus=self._bus,
-                starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
-                backoff=Backoff(settings.reconnect_base_delay, settings.reconnect_max_delay, settings.reconnect_jitter),
-                tasks=tasks,
-            )
-            async for record in store.records():
-                self._sessions[record.key] = Session(record, backends)
-            self._bus.open(tasks, self._report)
-            self._backends = backends
-            if settings.autostart:
-                for session in self._sessions.values():
-                    if session.standing.record.desired == "running":
-                        session.begin()
-                        tasks.start_soon(session.autostart)
-            self._stack = stack.pop_all()
+        outer = await self._stack.enter_async_context(anyio.create_task_group())
+        try:
+            self._backends = await outer.start(self._keep_house)
+        except BaseException:
+            # Closed without the error, which would otherwise leave in a group.
+            await self._stack.aclose()
+            raise
+        for session in self._sessions.values():
+            if self.settings.autostart and session.standing.record.desired == "running":
+                session.begin()
+                self._backends.tasks.start_soon(session.autostart)
         return self
 
     async def __aexit__(
@@ -140,8 +124,42 @@ class WhatsAppSessionPool:
             self._bus.close()
             if scope.cancelled_caught:
                 logger.warning("the pool was not drained within %g s", self.settings.shutdown_timeout)
-            backends.tasks.cancel_scope.cancel()
+            self._closing.set()
         await self._stack.aclose()
+
+    async def _keep_house(self, *, task_status: TaskStatus[Backends]) -> None:
+        """Hold the backends and the tasks of all sessions.
+
+        Shielded, so that an application that is cancelled still has its sessions stopped in order, by ``__aexit__``.
+        """
+        settings = self.settings
+        with anyio.CancelScope(shield=True):
+            async with AsyncExitStack() as stack:
+                store = await self._backend(stack, self._store, defaults.make_store)
+                coordinator = await self._backend(stack, self._coordinator, defaults.make_coordinator)
+                limiter = await self._backend(stack, self._limiter, defaults.make_limiter)
+                driver = await self._backend(stack, self._driver, defaults.make_driver)
+                tasks = await stack.enter_async_context(anyio.create_task_group())
+                backends = Backends(
+                    settings=settings,
+                    driver=driver,
+                    store=store,
+                    limiter=limiter,
+                    coordinator=coordinator,
+                    clock=self._clock,
+                    bus=self._bus,
+                    starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
+                    backoff=Backoff(
+                        settings.reconnect_base_delay, settings.reconnect_max_delay, settings.reconnect_jitter
+                    ),
+                    tasks=tasks,
+                )
+                async for record in store.records():
+                    self._sessions[record.key] = Session(record, backends)
+                self._bus.open(tasks, self._report)
+                task_status.started(backends)
+                await self._closing.wait()
+                tasks.cancel_scope.cancel()
 
     async def create_session(
         self,
@@ -163,13 +181,10 @@ class WhatsAppSessionPool:
             _check_metadata(metadata)
         if proxy is not None:
             _check_proxy(proxy)
+        asked = {"metadata": metadata, "proxy": proxy}
         session, is_new = await self._find_or_create(key)
-        if metadata is not None:
-            session.standing.update(metadata=metadata)
-        if proxy is not None:
-            session.standing.update(proxy=proxy)
         try:
-            await session.start()
+            await session.start(**{name: value for name, value in asked.items() if value is not None})
         except WhatsAppPoolError as error:
             if is_new:
                 self._sessions.pop(key, None)

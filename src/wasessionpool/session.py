@@ -102,18 +102,22 @@ class Session:
         """Return a snapshot."""
         return self.standing.snapshot()
 
-    async def start(self) -> None:
+    async def start(self, **asked: Any) -> None:
         """Own the session and keep it alive from now on; one that gave up tries anew.
 
-        Raises ``SessionLocked`` where another pool runs it, ``StorageError`` where its files cannot be used.
+        ``asked`` are fields of its record that shall change. Raises ``SessionLocked`` where another pool runs it,
+        ``StorageError`` where its files cannot be used.
         """
         async with self._starting:
             if not self.running:
                 if self._ending:
                     await self._over.wait()
-                self.standing.update(desired="running")
-                await self._backends.tasks.start(self._run)
-            elif self.standing.status is Status.FAILED:
+                await self._backends.tasks.start(self._run, {**asked, "desired": "running"})
+                return
+            if asked:
+                self.standing.update(**asked)
+                await self._save()
+            if self.standing.status is Status.FAILED:
                 self._wake.set()
 
     async def autostart(self) -> None:
@@ -142,12 +146,13 @@ class Session:
 
     async def disconnect(self) -> None:
         """End the link, keep the credentials, and stay down until started again."""
-        desired = self.standing.record.desired
-        self.standing.update(desired="stopped")
         if self._scope is not None:
+            self.standing.update(desired="stopped")
             await self.stop()
-        elif desired == "running":
-            async with self._owned():
+            return
+        async with self._owned():
+            if self.standing.record.desired == "running":
+                self.standing.update(desired="stopped")
                 await self._save()
 
     async def logout(self, *, forget: bool = False) -> None:
@@ -155,6 +160,8 @@ class Session:
 
         Where WhatsApp cannot be told within ``connect_timeout``, the phone goes on listing the device, which is logged.
         """
+        if self._scope is None:
+            await self._recall()
         if self.standing.record.linked:
             await self._unlink()
         self.standing.update(desired="stopped")
@@ -165,7 +172,7 @@ class Session:
         async with self._owned():
             await self._backends.store.delete(self.key)
             if not forget:
-                self.standing.update(linked=False, jid=None, lid=None, phone_number=None, push_name=None)
+                self.standing.forget_link()
                 await self._save()
 
     async def wait_settled(self, timeout: float | None) -> None:
@@ -287,7 +294,13 @@ class Session:
     async def _owned(self) -> AsyncIterator[Ownership]:
         async with self._backends.coordinator.own(self.key) as ownership:
             self._fence = ownership.fence
+            await self._recall()
             yield ownership
+
+    async def _recall(self) -> None:
+        """Take over what is stored: another pool may have run the session since we read it."""
+        stored = await self._backends.store.get(self.key)
+        self.standing.record = stored or self.standing.record.blank()
 
     async def _save(self) -> None:
         await self._backends.store.put(self.standing.record, self._fence)
@@ -298,10 +311,11 @@ class Session:
         except StorageError as error:
             self.standing.error(error.code, error.message)
 
-    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+    async def _run(self, asked: dict[str, Any], *, task_status: TaskStatus[None]) -> None:
         self._over, self._ending = anyio.Event(), False
         try:
             async with self._owned() as ownership, self._backends.store.device(self.key) as device:
+                self.standing.update(**asked)
                 await self._save()
                 with anyio.CancelScope() as self._scope:
                     self.begin()
@@ -451,7 +465,7 @@ class Session:
             return None
         if end.reason in REVIVABLE:
             return settings.revive_interval
-        if standing.last_link_held >= settings.reconnect_reset_after:
+        if standing.last_link_held is not None and standing.last_link_held >= settings.reconnect_reset_after:
             standing.attempt, self._gave_up = 0, False
         if standing.attempt >= settings.max_reconnect_attempts:
             return self._give_up(end)

@@ -56,7 +56,7 @@ class Standing:
         self.qr: QRCode | None = None
         self.attempt = 0
         self.next_retry_at: datetime | None = None
-        self.last_link_held = 0.0
+        self.last_link_held: float | None = None
         self._up_since: float | None = None
         self.messages_sent = 0
         self.messages_received = 0
@@ -158,7 +158,7 @@ class Standing:
     def link_ended(self, end: LinkEnded) -> None:
         """The link is over: change the status as its reason calls for, and say so."""
         was_up = self._up_since is not None
-        self.last_link_held = 0.0 if self._up_since is None else self._clock.monotonic() - self._up_since
+        self.last_link_held = None if self._up_since is None else self._clock.monotonic() - self._up_since
         self._up_since = None
         was_linked = self.record.linked
         signal = ENDED_BY[end.reason]
@@ -183,6 +183,12 @@ class Standing:
         """The next attempt is ``seconds`` away."""
         self.next_retry_at = self._clock.now() + timedelta(seconds=seconds)
         self._notify()
+
+    def forget_link(self) -> None:
+        """The credentials are erased, and nobody wants a link before it is asked for again."""
+        self.record = self.record.blank().model_copy(
+            update={"desired": "stopped", "status": self.status, "disconnect_reason": self.reason}
+        )
 
     def doubt(self, failures: int) -> None:
         """The server did not answer ``failures`` times in a row."""

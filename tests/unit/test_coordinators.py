@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,27 @@ async def test_a_path_that_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot create the directory"):
         async with LocalCoordinator(tmp_path).own(KEY):
             pass
+
+
+async def test_asking_for_the_holder_never_costs_an_owner_its_lock(tmp_path: Path) -> None:
+    coordinator, asked = LocalCoordinator(tmp_path), 0
+    async with coordinator.own(KEY):
+        (tmp_path / "962302" / "session.json").touch()
+    done = threading.Event()
+
+    def ask() -> None:
+        nonlocal asked
+        while not done.is_set():
+            coordinator.holder(KEY)
+            asked += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(100):
+            async with coordinator.own(KEY):
+                pass
+    finally:
+        done.set()
+        thread.join()
+    assert asked

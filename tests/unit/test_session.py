@@ -629,3 +629,53 @@ async def test_a_closed_pool_ends_its_streams_and_refuses(
     with pytest.raises(PoolClosed):
         async with pool:
             pass
+
+
+async def test_a_cancelled_application_still_has_its_sessions_stopped_in_order(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async with MemoryStore() as store:
+        with anyio.CancelScope() as scope:
+            async with open_pool(store) as pool:
+                await linked(pool, driver, clock)
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert told(seen)[-2:] == ["status", "disconnected"]
+        stored = await store.get(SessionKey(COMPANY))
+        assert stored is not None
+        assert (stored.status, stored.desired) == (Status.DISCONNECTED, "running")
+    assert driver.open_links == 0
+
+
+async def test_what_another_pool_did_meanwhile_is_taken_over(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with MemoryStore() as store, open_pool(store, autostart=False) as first:
+        await first.create_session(COMPANY, metadata={"plan": "gold"})
+        await first.disconnect(COMPANY)
+        async with open_pool(store, autostart=False) as second:
+            await linked(second, driver, clock)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.create_session, COMPANY)
+            await clock.advance(1)
+        now = await status(first)
+        assert (now.status, now.phone_number) == (Status.CONNECTED, "+79686484488")
+        assert now.metadata == {"plan": "gold"}
+        await first.disconnect(COMPANY)
+        async with open_pool(store, autostart=False) as second:
+            await second.delete_session(COMPANY)
+        assert (await first.create_session(COMPANY)).status is Status.PAIRING
+
+
+async def test_an_immediate_reset_of_the_counter_still_backs_off(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async def refused(link: FakeLink) -> None:
+        link.end(DisconnectReason.NETWORK)
+
+    async with open_pool(reconnect_reset_after=0) as pool:
+        link = await linked(pool, driver, clock)
+        driver.script = refused
+        link.end(DisconnectReason.NETWORK)
+        await clock.advance(16)
+    assert [e.attempt for e in seen if e.type == "reconnecting"] == [1, 2, 3]

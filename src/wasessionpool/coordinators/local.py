@@ -23,6 +23,8 @@ from ..models import SessionKey
 logger = logging.getLogger(__name__)
 
 LOCK = "session.lock"
+PATIENCE = 0.2
+"""Seconds to try for a lock: who asks for its holder has it for a moment."""
 
 
 class LocalCoordinator:
@@ -41,7 +43,10 @@ class LocalCoordinator:
                 await run_sync(self._release, key, lock)
 
     def holder(self, key: SessionKey) -> str | None:
-        """Return who holds the session, without claiming it; ``None`` where nobody does."""
+        """Return who holds the session, or ``None`` where nobody does; raises ``StorageError``.
+
+        There is no way to ask for a lock but to take it, for a moment, which ``own`` sits out.
+        """
         path = self._file(key)
         if not path.exists():
             return None
@@ -51,6 +56,8 @@ class LocalCoordinator:
                 return None
         except Timeout:
             return _describe(_read(path))
+        except OSError as error:
+            raise StorageError(f"cannot ask who holds {path}: {error.strerror}") from error
 
     def _file(self, key: SessionKey) -> Path:
         return self.path / key.directory / LOCK
@@ -58,9 +65,9 @@ class LocalCoordinator:
     def _acquire(self, key: SessionKey) -> tuple[FileLock, int]:
         path = self._file(key)
         private_directory(path.parent)
-        lock = FileLock(path, timeout=0, thread_local=False, mode=0o600)
+        lock = FileLock(path, timeout=PATIENCE, thread_local=False, mode=0o600)
         try:
-            lock.acquire()
+            lock.acquire(poll_interval=PATIENCE / 10)
             fence = int(_read(path).get("fence", 0)) + 1
             path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "fence": fence}))
         except Timeout:
