@@ -1,6 +1,6 @@
 """What ``import wasessionpool`` costs over its two large dependencies, each import in a fresh process.
 
-    python benchmarks/import_time.py [runs]
+python benchmarks/import_time.py [runs]
 """
 
 from __future__ import annotations
