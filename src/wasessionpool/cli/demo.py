@@ -38,20 +38,33 @@ async def demonstrate(session_path: Path | None, output: Output) -> None:
         from ..testing import WhatsAppServer
     except ModuleNotFoundError as error:
         raise CommandFailed(f"{error.name} is not installed: pip install 'wasessionpool[cli,testing]'") from None
-    # The faults that the demonstration causes would be logged between its lines.
-    logging.getLogger("wasessionpool").setLevel(logging.CRITICAL)
-    with _directory(session_path) as path:
+    with _directory(session_path) as path, _silence():
         async with anyio.create_task_group() as tasks:
             demonstration = Demonstration(WhatsAppServer(), path, output)
             steps = demonstration.steps
-            async with steps.step("Start WhatsApp on loopback, and a pool", limit=LINK):
-                await tasks.start(demonstration.serve)
-                steps.say(f"WhatsApp: {demonstration.whatsapp.proxy_url}, the workers reach nothing else")
-                steps.say(f"session path: {path}{'' if session_path else ' (temporary)'}")
-            await demonstration.show()
-            async with steps.step("Close everything", limit=LINK):
-                await demonstration.close()
+            try:
+                async with steps.step("Start WhatsApp on loopback, and a pool", limit=LINK):
+                    await tasks.start(demonstration.serve)
+                    steps.say(f"WhatsApp: {demonstration.whatsapp.proxy_url}, the workers reach nothing else")
+                    steps.say(f"session path: {path}{'' if session_path else ' (temporary)'}")
+                await demonstration.show()
+                async with steps.step("Close everything", limit=LINK):
+                    await demonstration.close()
+            finally:
+                demonstration.stop()
     steps.finish()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep out the log of the faults that the demonstration causes, which would stand between its lines."""
+    library = logging.getLogger("wasessionpool")
+    usual = library.level
+    library.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        library.setLevel(usual)
 
 
 class Company:
@@ -82,7 +95,15 @@ class Demonstration:
         self._stop, self._stopped = anyio.Event(), anyio.Event()
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Keep server, workers and pool open until ``close``."""
+        """Keep server, workers and pool open until ``stop``; shielded, so that they end in this order, reversed."""
+        with anyio.CancelScope(shield=True):
+            await self._serve(task_status)
+        self._stopped.set()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def _serve(self, task_status: TaskStatus[None]) -> None:
         async with self.whatsapp as whatsapp:
             self._driver = whatsapp.driver()
             self._pool = WhatsAppSessionPool(self._settings, driver=self._driver)
@@ -94,7 +115,6 @@ class Demonstration:
             async with self._driver, self._pool:
                 task_status.started()
                 await self._stop.wait()
-        self._stopped.set()
 
     async def show(self) -> None:
         step = self.steps.step
@@ -118,7 +138,7 @@ class Demonstration:
     async def close(self) -> None:
         """Close the pool, and see that no worker process outlives it."""
         self._see_workers()
-        self._stop.set()
+        self.stop()
         await self._stopped.wait()
         left = sorted(filter(_runs, self._pids))
         check(not left, f"worker processes are left: {left}")
