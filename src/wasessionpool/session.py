@@ -204,10 +204,8 @@ class Session:
                 spent = True
                 try:
                     sent = await self._acknowledged(connection, address, content, timeout)
-                except SendTimeout:
-                    raise
                 except WhatsAppPoolError as error:
-                    spent = False
+                    spent = isinstance(error, SendTimeout)
                     self.standing.error(error.code, error.message)
                     raise
         finally:
@@ -257,10 +255,8 @@ class Session:
         limit = self._backends.settings.send_timeout
         with self._backends.clock.move_on_after(limit if timeout is None else min(limit, timeout)):
             return await connection.send(address, content)
-        error = SendTimeout(f"session {self.key}: no acknowledgement in time; whether the message went out is unknown")
-        self.standing.error(error.code, error.message)
         self._force_end(LinkEnded(reason=DisconnectReason.STALLED, detail="a send was not acknowledged in time"))
-        raise error
+        raise SendTimeout(f"session {self.key}: no acknowledgement in time; whether the message went out is unknown")
 
     def _arrived(self) -> bool:
         standing = self.standing
@@ -388,13 +384,14 @@ class Session:
     async def _listen(self, connection: Connection, started: Callable[[], None]) -> LinkEnded:
         settings, clock = self._backends.settings, self._backends.clock
         events = aiter(connection)
+        silent = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail="the driver ended without a reason")
         overdue = LinkEnded(reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s")
         patience: float | None = settings.connect_timeout
         deadline = clock.monotonic() + settings.connect_timeout
         while True:
             event: DriverEvent | None = None
             with clock.move_on_after(None if patience is None else deadline - clock.monotonic()):
-                event = await anext(events)
+                event = await anext(events, silent)
             if event is None:
                 return overdue
             started()

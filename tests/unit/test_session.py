@@ -667,6 +667,35 @@ async def test_what_another_pool_did_meanwhile_is_taken_over(
         assert (await first.create_session(COMPANY)).status is Status.PAIRING
 
 
+async def test_a_driver_that_ends_without_a_reason_is_a_dead_pump(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+        driver.script = link_up
+        link.fall_silent()
+        await clock.advance(1)
+        now = await status(pool)
+        assert (now.status, now.history[-2].reason) == (Status.CONNECTED, DisconnectReason.PUMP_DEAD)
+
+
+async def test_a_send_of_unknown_outcome_spends_its_place(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async def crash(*_: object) -> None:
+        raise SendTimeout("the worker ended during the send")
+
+    async with open_pool(rate_limit_max=1) as pool:
+        link = await linked(pool, driver, clock)
+        link.on_send = crash
+        with pytest.raises(SendTimeout):
+            await pool.send_message(COMPANY, "79001234567", "hi")
+        with pytest.raises(RateLimitExceeded):
+            await pool.send_message(COMPANY, "79001234567", "hi")
+        await clock.advance()
+    assert [e.code for e in seen if e.type == "error"] == ["send_timeout"]
+
+
 async def test_an_immediate_reset_of_the_counter_still_backs_off(
     open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
 ) -> None:

@@ -69,6 +69,10 @@ class FakeLink:
         """Report that the link is over."""
         self.report(LinkEnded(reason=reason, detail=detail, until=until))
 
+    def fall_silent(self) -> None:
+        """End without a reason, which no driver should do."""
+        self._send.close()
+
     def receive(self, text: str, sender: str = "+79001234567") -> None:
         """Report a text message from ``sender``."""
         contact = Contact(id=f"{sender.removeprefix('+')}@s.whatsapp.net", phone_number=sender)
