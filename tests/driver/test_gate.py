@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -43,48 +45,53 @@ def test_never_two_windows_and_no_call_begins_in_one(gate: Gate) -> None:
     assert violations == []
 
 
-def test_a_young_call_holds_up_a_window_and_an_old_one_does_not(gate: Gate) -> None:
-    release = threading.Event()
-    entered = threading.Event()
+class Time:
+    """The gate's clock, moved by hand."""
 
-    def hang() -> None:
-        with gate.call():
-            entered.set()
-            release.wait(5)
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    thread = threading.Thread(target=hang)
+    def __call__(self) -> float:
+        return self.now
+
+
+def when_it_enters(gate: Gate, time_: Time, entry: Callable[[], AbstractContextManager[object]], until: float) -> float:
+    """Try to enter from a thread, let the time be ``until`` once it waits, and return the time at which it was in."""
+    entered: list[float] = []
+
+    def enter() -> None:
+        with entry():
+            entered.append(time_.now)
+
+    thread = threading.Thread(target=enter)
     thread.start()
-    entered.wait(5)
-    begin = time.monotonic()
-    with gate.window(1):
-        waited = time.monotonic() - begin
-    release.set()
-    thread.join()
-    assert YOUNG / 2 < waited < 1
+    while not gate._queue and thread.is_alive():
+        time.sleep(0.001)
+    time_.now = until
+    thread.join(10)
+    return entered[0]
 
 
-def test_a_window_that_is_not_closed_ends_by_itself(gate: Gate) -> None:
-    window = gate.open_window(0.05)
-    begin = time.monotonic()
+def test_a_young_call_holds_up_a_window_and_an_old_one_does_not() -> None:
+    clock = Time()
+    gate = Gate(young=YOUNG, clock=clock)
     with gate.call():
-        assert 0.04 < time.monotonic() - begin < 1
+        assert when_it_enters(gate, clock, lambda: gate.window(1), until=YOUNG) == YOUNG
+        assert when_it_enters(gate, clock, lambda: gate.window(1), until=YOUNG) == YOUNG
+
+
+def test_a_window_that_is_not_closed_ends_by_itself() -> None:
+    clock = Time()
+    gate = Gate(young=YOUNG, clock=clock)
+    window = gate.open_window(0.05)
+    assert when_it_enters(gate, clock, gate.call, until=0.05) == 0.05
+    clock.now += YOUNG
     later = gate.open_window(5)
     window.close()
-    assert not _enters(gate), "an expired window closed its successor"
+    assert gate._window is later, "an expired window closed its successor"
     later.close()
-    assert _enters(gate)
-
-
-def _enters(gate: Gate, within: float = 0.1) -> bool:
-    entered = threading.Event()
-
-    def call() -> None:
-        with gate.call():
-            entered.set()
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return entered.wait(within)
+    with gate.call():
+        pass
 
 
 def test_a_call_gets_its_turn_between_many_starts(gate: Gate) -> None:
