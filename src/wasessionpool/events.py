@@ -115,20 +115,20 @@ class MessageEvent(BaseEvent, InboundMessage):
     """A message came in, or was sent from the own phone (``from_me``)."""
 
     type: Literal["message"] = "message"
-    _send: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]] | None = PrivateAttr(default=None)
-    _call: Callable[[MarkRead], Awaitable[Any]] | None = PrivateAttr(default=None)
+    _reply: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]] | None = PrivateAttr(default=None)
+    _mark_read: Callable[[MarkRead], Awaitable[None]] | None = PrivateAttr(default=None)
 
     async def reply(self, message: str | OutgoingMessage) -> SentMessage:
-        """Send ``message`` to the chat this one came from; raises as ``send_message`` does."""
-        if self._send is None:
+        """Send ``message`` to the chat this one came from, as soon as the link is live; raises as ``send_message``."""
+        if self._reply is None:
             raise RuntimeError("this event did not come from an open pool")
-        return await self._send(self.chat.id, message)
+        return await self._reply(self.chat.id, message)
 
     async def mark_read(self) -> None:
-        """Show the sender the read marks."""
-        if self._call is None:
+        """Show the sender the read marks, as soon as the link is live."""
+        if self._mark_read is None:
             raise RuntimeError("this event did not come from an open pool")
-        await self._call(MarkRead(message_ids=(self.message_id,), chat=self.chat.id, sender=self.sender.id))
+        await self._mark_read(MarkRead(message_ids=(self.message_id,), chat=self.chat.id, sender=self.sender.id))
 
 
 class MessageSentEvent(BaseEvent):

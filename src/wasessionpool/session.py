@@ -47,7 +47,7 @@ from .links import (
 )
 from .messages import OutgoingMessage, to_message
 from .models import DeviceLocation, DisconnectReason, SentMessage, SessionRecord, SessionStatus, Status
-from .operations import LogOut, Operation
+from .operations import LogOut, MarkRead, Operation
 from .settings import PoolSettings
 from .standing import Standing
 from .starts import StartLimiter
@@ -215,6 +215,16 @@ class Session:
         self.standing.active()
         self.standing.emit(MessageSentEvent, message_id=sent.id, to=sent.to, timestamp=sent.timestamp)
         return sent
+
+    async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
+        """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""
+        await self.wait_settled(self._backends.settings.connect_timeout)
+        return await self.send(to, message)
+
+    async def acknowledge_reading(self, operation: MarkRead) -> None:
+        """Show the read marks as soon as the link is live."""
+        await self.wait_settled(self._backends.settings.connect_timeout)
+        await self.call(operation)
 
     async def call(self, operation: Operation) -> Any:
         """Do ``operation`` on the live link; raises ``DriverError`` where it takes longer than ``send_timeout``."""
@@ -440,7 +450,7 @@ class Session:
                 standing.trust()
             case MessageReceived():
                 message = standing.event(MessageEvent, **dict(event.message))
-                message._send, message._call = self.send, self.call
+                message._reply, message._mark_read = self.reply, self.acknowledge_reading
                 if not message.from_me:
                     standing.messages_received += 1
                 standing.active()

@@ -553,6 +553,30 @@ async def test_messages_can_be_answered(
     assert "squeamish" not in caplog.text.lower()
 
 
+async def test_an_answer_to_what_came_before_the_link_counts_as_live_waits_for_it(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async def catching_up(link: FakeLink) -> None:
+        link.receive("sent while you were away")
+
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+
+        @pool.on("message")
+        async def answer(event: Any) -> None:
+            await event.mark_read()
+            await event.reply("I am back")
+
+        driver.script = catching_up
+        link.end(DisconnectReason.NETWORK)
+        await clock.advance(6)
+        assert (await status(pool)).status is Status.RECONNECTING
+        driver.link.up()
+        await clock.advance()
+        assert [message.text for _, message in driver.link.sent] == ["I am back"]
+        assert [operation.type for operation in driver.link.operations] == ["mark_read"]
+
+
 async def test_a_failing_handler_becomes_an_error_event(
     open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
 ) -> None:
