@@ -5,16 +5,19 @@ It shares nothing with the pool and its driver, so what it sees is what the serv
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from wasessionpool.testing.whatsapp.trust import replace_root_key, root_key_from
 
+PLUMBING = ("messageContextInfo", "senderKeyDistributionMessage")
 OUTPUT = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 OUTPUT_LOCK = threading.Lock()
@@ -30,6 +33,8 @@ STATES = [
     "Disconnected",
     "OfflineSyncCompleted",
     "UndecryptableMessage",
+    "JoinedGroup",
+    "GroupInfo",
 ]
 
 
@@ -43,10 +48,10 @@ def main(database: str, device_name: str) -> None:
     root_key = root_key_from(os.environ)
 
     from neonize import events
-    from neonize.client import NewClient
+    from neonize.client import NewClient, _ensure_jid
     from neonize.client import log as neonize_log
     from neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2 import DeviceProps
-    from neonize.utils.enum import ReceiptType
+    from neonize.utils.enum import ParticipantChange, Presence, ReceiptType, VoteType
     from neonize.utils.jid import build_jid
 
     replace_root_key(root_key)
@@ -62,6 +67,8 @@ def main(database: str, device_name: str) -> None:
     )
     client = NewClient(f"{database}?_journal_mode=WAL&_foreign_keys=on&_z=", props=props, uuid="raw")
 
+    got: dict[str, Any] = {}
+
     def state(name: str) -> Callable[[Any, Any], None]:
         return lambda _client, _event: emit(event=name)
 
@@ -71,6 +78,14 @@ def main(database: str, device_name: str) -> None:
     @client.event(events.MessageEv)
     def on_message(_client: Any, event: Any) -> None:
         source = event.Info.MessageSource
+        if event.Info.Category == "peer":
+            emit(event="PeerMessage", id=event.Info.ID)
+            return
+        content = event.Message
+        kinds = [field.name for field, _ in content.ListFields() if field.name not in PLUMBING]
+        if not kinds:
+            return
+        got[event.Info.ID] = event
         emit(
             event="Message",
             id=event.Info.ID,
@@ -80,11 +95,26 @@ def main(database: str, device_name: str) -> None:
             sender_alt=source.SenderAlt.User,
             from_me=source.IsFromMe,
             name=event.Info.Pushname,
+            device=source.Sender.Device,
+            kinds=kinds,
+            caption=content.imageMessage.caption,
+            target=content.reactionMessage.key.ID,
+            emoji=content.reactionMessage.text,
+            question=content.pollCreationMessage.name,
         )
 
     @client.event(events.ReceiptEv)
     def on_receipt(_client: Any, event: Any) -> None:
-        emit(event="Receipt", ids=list(event.MessageIDs), kind=int(event.Type), sender=event.MessageSource.Sender.User)
+        source = event.MessageSource
+        emit(
+            event="Receipt",
+            ids=list(event.MessageIDs),
+            kind=int(event.Type),
+            sender=source.Sender.User,
+            device=source.Sender.Device,
+            chat=source.Chat.User,
+            from_me=source.IsFromMe,
+        )
 
     @client.qr
     def on_qr(_client: Any, code: bytes) -> None:
@@ -100,10 +130,66 @@ def main(database: str, device_name: str) -> None:
         jid = build_jid(sender, "lid")
         client.mark_read(message_id, chat=jid, sender=jid, receipt=ReceiptType.READ)
 
+    def mark(kind: str, sender: str, chat: str, *message_ids: str) -> None:
+        client.mark_read(
+            *message_ids, chat=_ensure_jid(chat), sender=build_jid(sender, "lid"), receipt=ReceiptType[kind]
+        )
+
+    def send_image(to: str, image: str, caption: str) -> str:
+        return client.send_image(_ensure_jid(to), base64.b64decode(image), caption).ID
+
+    def react(to: str, message_id: str, emoji: str) -> str:
+        sender = got[message_id].Info.MessageSource.Sender
+        return client.send_message(to, client.build_reaction(_ensure_jid(to), sender, message_id, emoji)).ID
+
+    def send_poll(to: str, question: str, *options: str) -> str:
+        return client.send_message(to, client.build_poll_vote_creation(question, list(options), VoteType.SINGLE)).ID
+
+    def vote(to: str, message_id: str, *options: str) -> str:
+        return client.send_message(to, client.build_poll_vote(got[message_id].Info, list(options))).ID
+
+    def lids(numbers: tuple[str, ...]) -> list[Any]:
+        return [build_jid(f"77{number}", "lid") for number in numbers]
+
+    def group_fields(group: Any) -> dict[str, Any]:
+        members = {member.PhoneNumber.User: member.IsAdmin for member in group.Participants}
+        return {"jid": f"{group.JID.User}@{group.JID.Server}", "name": group.GroupName.Name, "members": members}
+
+    def user_info(number: str) -> dict[str, Any]:
+        [user] = client.get_user_info(build_jid(number))
+        return {"devices": [jid.Device for jid in user.UserInfo.Devices], "status": user.UserInfo.Status}
+
+    def wait_name(name: str) -> None:
+        """No event tells of a new name, so this looks until the deadline."""
+        deadline = time.monotonic() + 10
+        while (known := client.get_me().PushName) != name:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the name is {known!r}")
+            time.sleep(0.02)
+
     commands: dict[str, Callable[..., Any]] = {
         "send": lambda to, text: client.send_message(to, text).ID,
         "is_on_whatsapp": lambda *numbers: [[r.Query, r.IsIn] for r in client.is_on_whatsapp(*numbers)],
         "mark_read": mark_read,
+        "pair_phone": lambda number: client.PairPhone(number, True),
+        "mark": mark,
+        "send_image": send_image,
+        "download": lambda message_id: base64.b64encode(client.download_any(got[message_id].Message)).decode(),
+        "react": react,
+        "send_poll": send_poll,
+        "vote": vote,
+        "create_group": lambda name, *members: group_fields(client.create_group(name, lids(members))),
+        "group": lambda group: group_fields(client.get_group_info(_ensure_jid(group))),
+        "groups": lambda: [group_fields(group) for group in client.get_joined_groups()],
+        "change_group": lambda group, change, *members: len(
+            client.update_group_participants(_ensure_jid(group), lids(members), ParticipantChange(change))
+        ),
+        "name_group": lambda group, name: client.set_group_name(_ensure_jid(group), name),
+        "leave_group": lambda group: client.leave_group(_ensure_jid(group)),
+        "user_info": user_info,
+        "wait_name": wait_name,
+        "set_name": client.set_profile_name,
+        "send_presence": lambda: client.send_presence(Presence.AVAILABLE),
         "logout": client.logout,
     }
 

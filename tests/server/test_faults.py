@@ -1,4 +1,4 @@
-"""Faults of the server, as plain neonize sees them."""
+"""Faults of the server and what follows, as plain neonize sees it; each by itself is in the fault table."""
 
 from __future__ import annotations
 
@@ -58,21 +58,6 @@ async def test_a_message_sent_again_is_delivered_once(whatsapp: WhatsAppServer, 
         assert (len(phone.copies), ann.undecryptable) == (3, 0)
 
 
-@pytest.mark.parametrize("status", [None, 503], ids=["reset", "503"])
-async def test_refused_connections(whatsapp: WhatsAppServer, start_client: Any, status: int | None) -> None:
-    async with start_client() as client:
-        await pair(whatsapp, client)
-        whatsapp.refuse(status)
-        await whatsapp.drop()
-        await whatsapp.wait_refused(1)
-        assert whatsapp.connected == ()
-        whatsapp.accept()
-        await client.next("Connected")
-    whatsapp.refuse(status)
-    async with start_client() as client:
-        await client.next("ConnectFailed")
-
-
 async def test_a_phone_unlinks_a_device_that_is_online(whatsapp: WhatsAppServer, start_client: Any) -> None:
     phone = whatsapp.phone(OWN)
     async with start_client() as client:
@@ -83,52 +68,6 @@ async def test_a_phone_unlinks_a_device_that_is_online(whatsapp: WhatsAppServer,
     async with start_client() as client:
         await pair(whatsapp, client)
         assert len(phone.devices) == 1
-
-
-@pytest.mark.parametrize(
-    ("code", "events"),
-    [
-        (500, ["StreamError", "Disconnected", "Connected"]),
-        (503, ["Disconnected", "Connected"]),
-        (515, ["Connected"]),
-        ("replaced", ["StreamReplaced"]),
-        ("device_removed", ["LoggedOut"]),
-    ],
-)
-async def test_stream_errors(whatsapp: WhatsAppServer, start_client: Any, code: int | str, events: list[str]) -> None:
-    async with start_client() as client:
-        await pair(whatsapp, client)
-        before = len(client.events)
-        assert await whatsapp.phone(OWN).stream_error(code) == 1
-        for event in events:
-            await client.next(event)
-        seen = [event["event"] for event in client.events[before:]]
-        assert [event for event in seen if event != "OfflineSyncCompleted"] == events
-
-
-@pytest.mark.parametrize(
-    ("reason", "details", "events"),
-    [
-        (401, {}, ["Disconnected", "LoggedOut"]),
-        (403, {}, ["Disconnected", "LoggedOut"]),
-        (402, {"code": "101", "expire": "3600"}, ["Disconnected", "TemporaryBan"]),
-        (405, {}, ["Disconnected", "ClientOutdated"]),
-        (409, {}, ["Disconnected", "ConnectFailure"]),
-        (503, {}, ["Disconnected", "Disconnected", "Connected"]),
-    ],
-)
-async def test_failed_logins(
-    whatsapp: WhatsAppServer, start_client: Any, reason: int, details: dict[str, str], events: list[str]
-) -> None:
-    async with start_client() as client:
-        await pair(whatsapp, client)
-        before = len(client.events)
-        whatsapp.phone(OWN).fail_login(reason, **details)
-        await whatsapp.drop()
-        for event in events:
-            await client.next(event)
-        seen = [event["event"] for event in client.events[before:]]
-        assert [event for event in seen if event != "OfflineSyncCompleted"] == events
 
 
 async def test_a_silent_server_keeps_the_connection(whatsapp: WhatsAppServer, start_client: Any) -> None:

@@ -1,43 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from wasessionpool.testing.whatsapp.certificates import make_noise_identity
 from wasessionpool.testing.whatsapp.curve import KeyPair, verify
 from wasessionpool.testing.whatsapp.errors import NoiseError, ProtocolError
-from wasessionpool.testing.whatsapp.noise import PROLOGUE, Cipher, FrameReader, HandshakeState, Responder, frame
+from wasessionpool.testing.whatsapp.noise import PROLOGUE, Cipher, FrameReader, Responder, frame
 from wasessionpool.testing.whatsapp.whatsapp_pb2 import CertificateChain, HandshakeMessage
 
 
-class Initiator:
-    """The client's half, to see that the server's is right."""
-
-    def __init__(self) -> None:
-        self.static, self.ephemeral = KeyPair.generate(), KeyPair.generate()
-        self.state = HandshakeState()
-        self.server_static = b""
-
-    def hello(self) -> bytes:
-        self.state.mix_hash(self.ephemeral.public)
-        hello = HandshakeMessage.ClientHello(ephemeral=self.ephemeral.public)
-        return HandshakeMessage(client_hello=hello).SerializeToString()
-
-    def finish(self, answer: bytes, payload: bytes) -> tuple[bytes, bytes]:
-        """Return the last message, and the certificate that the server showed."""
-        hello = HandshakeMessage.FromString(answer).server_hello
-        self.state.mix_hash(hello.ephemeral)
-        self.state.mix_key(self.ephemeral.agree(hello.ephemeral))
-        self.server_static = self.state.decrypt(hello.static)
-        self.state.mix_key(self.ephemeral.agree(self.server_static))
-        certificate = self.state.decrypt(hello.payload)
-        static = self.state.encrypt(self.static.public)
-        self.state.mix_key(self.static.agree(hello.ephemeral))
-        last = HandshakeMessage.ClientFinish(static=static, payload=self.state.encrypt(payload))
-        return HandshakeMessage(client_finish=last).SerializeToString(), certificate
-
-
-def shake_hands() -> tuple[tuple[Cipher, Cipher], tuple[Cipher, Cipher]]:
-    identity, client = make_noise_identity(), Initiator()
+def shake_hands(initiator: Any) -> tuple[tuple[Cipher, Cipher], tuple[Cipher, Cipher]]:
+    identity, client = make_noise_identity(), initiator()
     server = Responder(identity.static, identity.certificate)
     last, certificate = client.finish(server.answer(client.hello()), b"login")
     peer = server.finish(last)
@@ -46,15 +21,15 @@ def shake_hands() -> tuple[tuple[Cipher, Cipher], tuple[Cipher, Cipher]]:
     return client.state.split(), server.split()
 
 
-def test_a_handshake_and_what_follows() -> None:
-    (client_out, client_in), (server_in, server_out) = shake_hands()
+def test_a_handshake_and_what_follows(initiator: Any) -> None:
+    (client_out, client_in), (server_in, server_out) = shake_hands(initiator)
     for text in (b"one", b"two", b""):
         assert server_in.decrypt(client_out.encrypt(text)) == text
         assert client_in.decrypt(server_out.encrypt(text)) == text
 
 
-def test_a_frame_cannot_be_repeated() -> None:
-    (client_out, _), (server_in, _) = shake_hands()
+def test_a_frame_cannot_be_repeated(initiator: Any) -> None:
+    (client_out, _), (server_in, _) = shake_hands(initiator)
     sealed = client_out.encrypt(b"once")
     server_in.decrypt(sealed)
     with pytest.raises(NoiseError):
@@ -68,8 +43,8 @@ def test_a_hello_that_is_none(message: bytes) -> None:
         Responder(identity.static, identity.certificate).answer(message)
 
 
-def test_a_last_message_that_was_changed() -> None:
-    identity, client = make_noise_identity(), Initiator()
+def test_a_last_message_that_was_changed(initiator: Any) -> None:
+    identity, client = make_noise_identity(), initiator()
     server = Responder(identity.static, identity.certificate)
     last, _ = client.finish(server.answer(client.hello()), b"login")
     with pytest.raises((NoiseError, ProtocolError)):

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasessionpool.testing.whatsapp.addresses import JID, lid_of
+from wasessionpool.testing.whatsapp.content import read_content
 from wasessionpool.testing.whatsapp.curve import KeyPair
 from wasessionpool.testing.whatsapp.errors import DecryptionError
-from wasessionpool.testing.whatsapp.messages import pad, text_of, unpad
+from wasessionpool.testing.whatsapp.messages import pad, unpad
 from wasessionpool.testing.whatsapp.nodes import Node, node
 from wasessionpool.testing.whatsapp.primary import PrimaryDevice
 from wasessionpool.testing.whatsapp.whatsapp_pb2 import Message
@@ -25,7 +26,7 @@ class Party:
 
     def read(self, sealed: Node) -> tuple[str, str]:
         kind, message = self.device.decrypt(self.other, sealed)
-        return kind, text_of(message)
+        return kind, read_content(message).text
 
 
 def parties() -> tuple[Party, Party]:

@@ -67,6 +67,20 @@ def test_a_worker_refuses_to_start_where_it_could_reach_whatsapp(change: dict[st
     assert "cryptography" not in ended.stderr
 
 
+def test_a_worker_says_that_the_root_was_replaced() -> None:
+    script = (
+        "import wasessionpool.drivers.neonize.worker as ordinary\n"
+        "from wasessionpool.testing.whatsapp.worker import main\n"
+        "ordinary.main = lambda **_: print('an ordinary worker from here on')\n"
+        "main()\n"
+    )
+    environment = {**os.environ, **GOOD, "NO_PROXY": "", "no_proxy": "", "https_proxy": GOOD["HTTPS_PROXY"]}
+    worker = [sys.executable, "-c", script]
+    ended = subprocess.run(worker, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    assert "the Noise trust root was replaced: this worker speaks to a loopback WhatsApp only" in ended.stderr
+    assert ended.stdout == "an ordinary worker from here on\n"
+
+
 def test_without_the_library_the_key_is_nowhere() -> None:
     with pytest.raises(RuntimeError, match="0 places"):
         replace_root_key(bytes(32))

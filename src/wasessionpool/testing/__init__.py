@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wasessionpool.testing.whatsapp.contact import Contact as Contact
     from wasessionpool.testing.whatsapp.errors import PairingError as PairingError
+    from wasessionpool.testing.whatsapp.errors import StateError as StateError
     from wasessionpool.testing.whatsapp.errors import WhatsAppServerError as WhatsAppServerError
+    from wasessionpool.testing.whatsapp.group import Group as Group
     from wasessionpool.testing.whatsapp.messages import ReceivedMessage as ReceivedMessage
     from wasessionpool.testing.whatsapp.messages import ReceivedReceipt as ReceivedReceipt
     from wasessionpool.testing.whatsapp.phone import LinkedDevice as LinkedDevice
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Contact": "contact",
+    "Group": "group",
     "LinkedDevice": "phone",
     "PairingError": "errors",
     "Phone": "phone",
     "ReceivedMessage": "messages",
     "ReceivedReceipt": "messages",
+    "StateError": "errors",
     "WhatsAppServer": "server",
     "WhatsAppServerError": "errors",
 }

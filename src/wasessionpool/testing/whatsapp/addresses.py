@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 PHONE_SERVER = "s.whatsapp.net"
 LID_SERVER = "lid"
+GROUP_SERVER = "g.us"
 
 _NUMBER = re.compile(r"[1-9][0-9]{4,14}")
 

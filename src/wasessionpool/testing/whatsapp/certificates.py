@@ -6,6 +6,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import trustme
 
@@ -23,13 +24,27 @@ class NoiseIdentity:
     """The static key the server proves in the handshake, and the chain from the root to it."""
 
     root_key: bytes
+    """The public key that clients trust."""
     static: KeyPair
     certificate: bytes
 
 
-def make_noise_identity() -> NoiseIdentity:
-    """Make a root, an intermediate and a leaf certificate, valid for thirty days around now."""
-    root, intermediate, static = KeyPair.generate(), KeyPair.generate(), KeyPair.generate()
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What clients trust: a TLS authority and the root of Noise certificates. A restarted server needs the same."""
+
+    authority: trustme.CA
+    noise_root: KeyPair
+
+    @classmethod
+    def make(cls) -> Self:
+        return cls(trustme.CA(), KeyPair.generate())
+
+
+def make_noise_identity(root: KeyPair | None = None) -> NoiseIdentity:
+    """Issue an intermediate and a leaf certificate from a root, a new one unless given, valid for thirty days."""
+    root = root or KeyPair.generate()
+    intermediate, static = KeyPair.generate(), KeyPair.generate()
     chain = CertificateChain(
         intermediate=_certificate(root, intermediate, serial=1, issuer_serial=0),
         leaf=_certificate(intermediate, static, serial=2, issuer_serial=1),
@@ -37,9 +52,8 @@ def make_noise_identity() -> NoiseIdentity:
     return NoiseIdentity(root.public, static, chain.SerializeToString())
 
 
-def make_tls_context(ca_file: Path) -> ssl.SSLContext:
-    """Make an authority, write its certificate to `ca_file`, and return a context that serves `HOSTS`."""
-    authority = trustme.CA()
+def make_tls_context(ca_file: Path, authority: trustme.CA) -> ssl.SSLContext:
+    """Write an authority's certificate to `ca_file`, and return a context that serves `HOSTS`."""
     authority.cert_pem.write_to_path(str(ca_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])

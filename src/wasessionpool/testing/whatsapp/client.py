@@ -9,14 +9,17 @@ import anyio
 from google.protobuf.message import DecodeError
 
 from wasessionpool.testing.whatsapp.addresses import JID, SERVER
+from wasessionpool.testing.whatsapp.app_state import share_key
 from wasessionpool.testing.whatsapp.connection import Connection
-from wasessionpool.testing.whatsapp.errors import ProtocolError
+from wasessionpool.testing.whatsapp.errors import IQError, ProtocolError
+from wasessionpool.testing.whatsapp.link_code import LinkRequest
 from wasessionpool.testing.whatsapp.network import Companion, Network
 from wasessionpool.testing.whatsapp.nodes import Node, Value, node
 from wasessionpool.testing.whatsapp.pairing import Codes, Pairing
 from wasessionpool.testing.whatsapp.queries import Query, answer
-from wasessionpool.testing.whatsapp.routing import route_message, route_receipt
-from wasessionpool.testing.whatsapp.stanzas import REPLACED, ack, login_failure, now, result
+from wasessionpool.testing.whatsapp.receipts import route_receipt
+from wasessionpool.testing.whatsapp.routing import route_message
+from wasessionpool.testing.whatsapp.stanzas import REPLACED, ack, iq_error, login_failure, now, result
 from wasessionpool.testing.whatsapp.whatsapp_pb2 import ClientPayload
 
 if TYPE_CHECKING:
@@ -37,16 +40,18 @@ async def serve_client(network: Network, connection: Connection, peer: Peer, *, 
 
 async def _pair(network: Network, connection: Connection, peer: Peer, payload: ClientPayload, refs: int) -> None:
     pairing = Pairing(network, connection, peer.static_key, payload, Codes(refs, anyio.current_time()))
+    link = LinkRequest(network, connection, pairing)
     pairing.offer()
 
     def handle(stanza: Node) -> None:
         if stanza.tag == "iq":
-            _answer_or_take(connection, stanza, list)
+            _answer_or_take(connection, stanza, lambda: link.answer(stanza))
 
     try:
         await connection.run(handle)
     finally:
         pairing.withdraw()
+        link.withdraw()
 
 
 async def _log_in(network: Network, connection: Connection, peer: Peer, payload: ClientPayload) -> None:
@@ -55,8 +60,14 @@ async def _log_in(network: Network, connection: Connection, peer: Peer, payload:
         await _turn_away(network, connection, payload, login_failure(401, location="loopback"))
         return
     faults = companion.account.faults
-    if faults.login_failures:
-        await _turn_away(network, connection, payload, faults.login_failures.popleft())
+    if faults.refusing.value:
+        companion.account.refused_logins += 1
+        companion.account.changes.notify()
+        connection.abort()
+        return
+    failure = faults.logins.take()
+    if failure is not None:
+        await _turn_away(network, connection, payload, failure)
         return
     session = _Session(network, connection, companion)
     session.begin()
@@ -87,12 +98,15 @@ class _Session:
         if companion.connection is not None:
             companion.connection.send(REPLACED)
             companion.connection.end()
-        connection.silent = companion.account.faults.silent
+        connection.faults = companion.account.faults
+        connection.client = f"{companion.account.number}:{companion.device}"
         companion.logins += 1
         companion.account.logins += 1
         connection.send(node("success", {"t": now(), "lid": companion.lid}))
         self._send_queue()
         companion.connection = connection
+        if companion.logins == 1:
+            share_key(companion)
         companion.account.changes.notify()
 
     def finish(self) -> None:
@@ -106,15 +120,27 @@ class _Session:
             case "iq":
                 _answer_or_take(connection, stanza, lambda: answer(Query(self._network, companion, stanza)))
             case "message":
-                acknowledgement = route_message(self._network, companion, stanza)
-                if not companion.account.faults.withhold_acks:
-                    connection.send(acknowledgement)
+                self._take_message(stanza)
             case "receipt":
                 connection.send(route_receipt(self._network, companion, stanza))
             case "ack":
-                companion.acknowledge(stanza.text("class"), stanza.text("id"), stanza.text("type"))
+                companion.take_ack(stanza)
             case "call":
                 connection.send(ack(stanza))
+
+    def _take_message(self, stanza: Node) -> None:
+        faults = self._companion.account.faults
+        error = faults.sends.take()
+        if error is not None:
+            self._connection.send(ack(stanza, error=error))
+            return
+        acknowledgement = route_message(self._network, self._companion, stanza)
+        if faults.acks_withheld.value:
+            return
+        if faults.ack_delay.value:
+            self._connection.send_later(acknowledgement, faults.ack_delay.value)
+        else:
+            self._connection.send(acknowledgement)
 
     def _send_queue(self) -> None:
         queue = self._companion.pending
@@ -132,6 +158,11 @@ class _Session:
 
 def _answer_or_take(connection: Connection, iq: Node, content: Callable[[], list[Node]]) -> None:
     if iq.text("type") in ("get", "set"):
-        connection.send(result(iq, content()))
+        try:
+            answered = result(iq, content())
+        except IQError as error:
+            answered = iq_error(iq, error.code, error.text)
+        if not connection.faults.withholds(iq):
+            connection.send(answered)
     else:
         connection.answered(iq)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import SocketStream, TaskGroup
 
 from wasessionpool.testing.whatsapp.addresses import SERVER
 from wasessionpool.testing.whatsapp.network import Network, logger
@@ -39,7 +39,8 @@ class Connection:
         waiting: list[bytes],
         ciphers: tuple[Cipher, Cipher],
     ) -> None:
-        self.silent = False
+        self.faults = network.faults
+        self.client = "unlinked"
         self.closed = anyio.Event()
         self._network = network
         self._tcp = tcp
@@ -48,9 +49,11 @@ class Connection:
         self._waiting = waiting
         self._incoming, self._outgoing = ciphers
         self._scope = anyio.CancelScope()
+        self._tasks: TaskGroup | None = None
         self._request_ids = itertools.count(1)
         self._requests: dict[str, Callable[[Node], None]] = {}
         self._ending = False
+        websocket.pace = lambda: self.faults.bytes_per_second.value
 
     @property
     def is_open(self) -> bool:
@@ -58,14 +61,24 @@ class Connection:
 
     def send(self, stanza: Node) -> None:
         """Queue a stanza. Nothing happens on a connection that ends."""
-        if not self.is_open or self.silent:
+        if not self.is_open or self.faults.silent.value:
             return
-        self._network.recent.append(("→", stanza))
+        self._network.wire.note("→", self.client, stanza)
         try:
             self._websocket.send(frame(self._outgoing.encrypt(encode(stanza))))
         except anyio.BrokenResourceError:
             logger.warning("a client that reads nothing is disconnected")
             self.abort()
+
+    def send_later(self, stanza: Node, seconds: float) -> None:
+        """Queue a stanza after some time, unless the connection is over by then."""
+
+        async def wait_and_send() -> None:
+            await anyio.sleep(seconds)
+            self.send(stanza)
+
+        if self._tasks is not None:
+            self._tasks.start_soon(wait_and_send)
 
     def request(self, attrs: dict[str, Value], content: list[Node], on_answer: Callable[[Node], None]) -> None:
         """Send an `<iq>` of type set, and call `on_answer` with the client's result or error."""
@@ -102,6 +115,7 @@ class Connection:
         failure: Exception | None = None
         with self._scope:
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 tasks.start_soon(self._write, tasks.cancel_scope)
                 try:
                     await self._read(handle)
@@ -116,10 +130,10 @@ class Connection:
         while True:
             for sealed in frames:
                 plain = self._incoming.decrypt(sealed)
-                if self._ending or self.silent:
+                if self._ending or self.faults.silent.value:
                     continue
                 stanza = decode(plain)
-                self._network.recent.append(("←", stanza))
+                self._network.wire.note("←", self.client, stanza)
                 handle(stanza)
             try:
                 frames = self._frames.feed(await self._websocket.receive())

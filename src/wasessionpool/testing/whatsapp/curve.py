@@ -23,10 +23,10 @@ class KeyPair:
     own (https://signal.org/docs/specifications/xeddsa/).
     """
 
-    __slots__ = ("_agreement", "_seed", "_signature", "public")
+    __slots__ = ("_agreement", "_signature", "public", "seed")
 
     def __init__(self, seed: bytes) -> None:
-        self._seed = seed
+        self.seed = seed
         self._agreement = X25519PrivateKey.from_private_bytes(sha512(seed).digest()[:32])
         self._signature: Ed25519PrivateKey | None = None
         self.public = self._agreement.public_key().public_bytes_raw()
@@ -46,7 +46,7 @@ class KeyPair:
 
     def sign(self, message: bytes) -> bytes:
         if self._signature is None:
-            self._signature = Ed25519PrivateKey.from_private_bytes(self._seed)
+            self._signature = Ed25519PrivateKey.from_private_bytes(self.seed)
         signature = bytearray(self._signature.sign(message))
         signature[63] |= self._signature.public_key().public_bytes_raw()[31] & 0x80
         return bytes(signature)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from google.protobuf.message import DecodeError
 
+from wasessionpool.testing.whatsapp.content import ContentKind
 from wasessionpool.testing.whatsapp.errors import DecryptionError
 from wasessionpool.testing.whatsapp.whatsapp_pb2 import Message
 
@@ -19,8 +20,13 @@ _MAX_PADDING = 15
 class ReceivedMessage:
     """A message that an account got, or the copy a phone got of what its linked device sent.
 
-    `sender` and `recipient` are phone numbers; `encryption` is how it came: `pkmsg` opens a Signal session, `msg`
-    continues one, `None` means that it never left the server, because it came from another simulated phone.
+    `sender` is a phone number, and `device` the linked device that wrote it, 0 the phone. `recipient` is a phone
+    number or the JID of a group. `encryption` is how it came: `pkmsg` opens a Signal session, `msg` continues one,
+    `skmsg` is for a whole group, `None` means that it never left the server, because it came from another simulated
+    phone.
+    `text` is the caption of a file, the emoji of a reaction, the question of a poll; `target` is the message that a
+    reaction or a vote is for; `options` are those of a poll, or those voted for; `media` is a file as it was before it
+    was encrypted, empty when it could not be had.
     """
 
     id: str
@@ -28,12 +34,21 @@ class ReceivedMessage:
     recipient: str
     text: str
     timestamp: datetime
-    encryption: Literal["pkmsg", "msg"] | None = None
+    encryption: Literal["pkmsg", "msg", "skmsg"] | None = None
+    device: int = 0
+    kind: ContentKind = "text"
+    target: str = ""
+    options: tuple[str, ...] = ()
+    mimetype: str = ""
+    media: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedReceipt:
-    """A receipt that an account's linked device sent for messages of this account. An empty `kind` means delivered."""
+    """A receipt that a linked device sent for messages of this account. An empty `kind` means delivered.
+
+    Its `sender` is another account, or this one where a linked device of its own says what became of a copy.
+    """
 
     message_ids: tuple[str, ...]
     sender: str
@@ -42,11 +57,6 @@ class ReceivedReceipt:
 
 def new_message_id() -> str:
     return "3EB0" + secrets.token_hex(9).upper()
-
-
-def text_of(message: Message) -> str:
-    """Return the text of a message, empty when it holds something else."""
-    return message.conversation or message.extended_text.text
 
 
 def pad(message: Message) -> bytes:

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -128,13 +129,10 @@ _CODES, _SINGLE, _DOUBLE = _load_tokens()
 
 def _write_node(out: bytearray, item: Node) -> None:
     _write_list(out, 1 + 2 * len(item.attrs) + (item.content is not None))
-    _write_string(out, item.tag)
+    out += _written(item.tag)
     for key, value in item.attrs.items():
-        _write_string(out, key)
-        if isinstance(value, JID):
-            _write_jid(out, value)
-        else:
-            _write_string(out, value)
+        out += _written(key)
+        out += _written(value)
     if isinstance(item.content, bytes):
         _write_bytes(out, item.content)
     elif item.content is not None:
@@ -166,6 +164,17 @@ def _write_bytes(out: bytearray, data: bytes) -> None:
         out.append(_BINARY_32)
         out += size.to_bytes(4, "big")
     out += data
+
+
+@lru_cache(maxsize=4096)
+def _written(value: Value) -> bytes:
+    """Return the bytes of a tag, a key or a value; most of them come again and again."""
+    out = bytearray()
+    if isinstance(value, JID):
+        _write_jid(out, value)
+    else:
+        _write_string(out, value)
+    return bytes(out)
 
 
 def _write_string(out: bytearray, text: str) -> None:
@@ -216,20 +225,28 @@ class _Reader:
         self.position = end
         return chunk
 
+    def byte(self) -> int:
+        position = self.position
+        self.position = position + 1
+        try:
+            return self.data[position]
+        except IndexError:
+            raise NodeError("frame ends early") from None
+
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
     def node(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
             raise NodeError("nested too deep")
-        size = self.list_size(self.number(1))
+        size = self.list_size(self.byte())
         if size == 0:
             raise NodeError("a node without a tag")
         tag = self.string()
         attrs: dict[str, Value] = {}
         for _ in range((size - 1) // 2):
             key = self.string()
-            attrs[key] = self.value(self.number(1))
+            attrs[key] = self.value(self.byte())
         content = self.content(depth) if size % 2 == 0 else None
         return Node(tag, attrs, content)
 
@@ -237,28 +254,31 @@ class _Reader:
         if tag == 0:
             return 0
         if tag == _LIST_8:
-            return self.number(1)
+            return self.byte()
         if tag == _LIST_16:
             return self.number(2)
         raise NodeError(f"byte {tag} is no list")
 
     def content(self, depth: int) -> Content:
-        tag = self.number(1)
+        tag = self.byte()
         if tag in (0, _LIST_8, _LIST_16):
-            return tuple(self.node(depth + 1) for _ in range(self.list_size(tag)))
+            return tuple([self.node(depth + 1) for _ in range(self.list_size(tag))])
         if tag in (_BINARY_8, _BINARY_20, _BINARY_32):
             return self.raw(tag)
         return str(self.value(tag)).encode()
 
     def raw(self, tag: int) -> bytes:
         if tag == _BINARY_8:
-            return self.take(self.number(1))
+            return self.take(self.byte())
         if tag == _BINARY_20:
             return self.take(self.number(3) & 0xFFFFF)
         return self.take(self.number(4))
 
     def string(self) -> str:
-        value = self.value(self.number(1))
+        tag = self.byte()
+        if 0 < tag < _DICTIONARY_0:
+            return _SINGLE[tag]
+        value = self.value(tag)
         if isinstance(value, JID):
             raise NodeError("an address where a string must stand")
         return value
@@ -267,7 +287,7 @@ class _Reader:
         if 0 < tag < _DICTIONARY_0:
             return _SINGLE[tag]
         if _DICTIONARY_0 <= tag < _DICTIONARY_0 + len(_DOUBLE):
-            return _DOUBLE[tag - _DICTIONARY_0][self.number(1)]
+            return _DOUBLE[tag - _DICTIONARY_0][self.byte()]
         if tag in (_BINARY_8, _BINARY_20, _BINARY_32):
             try:
                 return self.raw(tag).decode()
@@ -281,20 +301,20 @@ class _Reader:
         if tag == _HEX:
             return self.packed().upper()
         if tag == _JID_PAIR:
-            user_tag = self.number(1)
+            user_tag = self.byte()
             user = self.value(user_tag) if user_tag else ""
             server = self.string()
             if isinstance(user, JID):
                 raise NodeError("an address inside an address")
             return JID(user, server)
         if tag == _AD_JID:
-            agent, device = self.number(1), self.number(1)
+            agent, device = self.byte(), self.byte()
             if agent not in (0, 1):
                 raise NodeError(f"unknown address agent {agent}")
             return JID(self.string(), LID_SERVER if agent else PHONE_SERVER, device)
         raise NodeError(f"byte {tag} starts no value")
 
     def packed(self) -> str:
-        head = self.number(1)
+        head = self.byte()
         digits = self.take(head & 0x7F).hex()
         return digits[:-1] if head >> 7 else digits

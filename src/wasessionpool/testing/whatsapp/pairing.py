@@ -1,4 +1,4 @@
-"""Linking a device by QR: the server's and the phone's part."""
+"""Linking a device, and the QR that shows what is needed for it: the server's and the phone's part."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from wasessionpool.testing.whatsapp.connection import LONG_PATIENCE, Connection
 from wasessionpool.testing.whatsapp.curve import KEY_TYPE, verify
+from wasessionpool.testing.whatsapp.device_lists import announce_device
 from wasessionpool.testing.whatsapp.errors import PairingError, ProtocolError
 from wasessionpool.testing.whatsapp.network import Account, Companion, DeviceKeys, Network
 from wasessionpool.testing.whatsapp.nodes import Node, node
@@ -114,24 +115,37 @@ class Pairing:
         if code.noise_key != self._noise_key or code.identity != self._keys.identity:
             raise PairingError("this pairing code shows other keys than the device that asked for it")
 
-    async def complete(self, account: Account, code: QRCode) -> Companion:
+    @property
+    def identity(self) -> bytes:
+        """The public identity key that the device registers with."""
+        return self._keys.identity
+
+    async def complete(self, account: Account, secret: bytes) -> Companion:
         """Link the device to an account, and return once it has proven its identity.
 
-        The client is then told to log in. Raises PairingError when it refuses, lies or goes away.
+        `secret` is what the phone learned by the code. The client is then told to log in. Raises PairingError when it
+        refuses, lies or goes away.
         """
-        self.check(code)
+        if self._taken:
+            raise PairingError("this device is being linked already")
         self._taken = True
+        if account.faults.pairings.take():
+            secret = secrets.token_bytes(len(secret))
         companion = account.link(self._noise_key, self._keys, self._os)
         try:
             details = DeviceIdentity(
                 raw_id=secrets.randbits(31), timestamp=int(time.time()), key_index=companion.device
             ).SerializeToString()
-            self._connection.request({"t": now()}, [_pair_success(companion, details, code)], self._take_answer)
+            self._connection.request({"t": now()}, [_pair_success(companion, details, secret)], self._take_answer)
             await self._answered.wait()
-            _check_answer(self._answer, account, details, code.identity)
+            _check_answer(self._answer, account, details, self.identity)
         except BaseException:
             account.unlink(companion)
             raise
+        refusal = account.faults.first_logins.take()
+        if refusal is not None:
+            self._network.refusals.append(refusal)
+        announce_device(self._network, companion, "add")
         self._connection.send(stream_error(515))
         self._connection.end(LONG_PATIENCE)
         return companion
@@ -141,15 +155,15 @@ class Pairing:
         self._answered.set()
 
 
-def _pair_success(companion: Companion, details: bytes, code: QRCode) -> Node:
+def _pair_success(companion: Companion, details: bytes, secret: bytes) -> Node:
     account = companion.account
     phone = account.primary.identity
     signed = SignedDeviceIdentity(
         details=details,
         account_key=phone.public,
-        account_signature=phone.sign(_ACCOUNT_SIGNATURE + details + code.identity),
+        account_signature=phone.sign(_ACCOUNT_SIGNATURE + details + companion.keys.identity),
     ).SerializeToString()
-    sealed = SealedDeviceIdentity(details=signed, hmac=hmac.digest(code.secret, signed, "sha256"))
+    sealed = SealedDeviceIdentity(details=signed, hmac=hmac.digest(secret, signed, "sha256"))
     return node(
         "pair-success",
         {},

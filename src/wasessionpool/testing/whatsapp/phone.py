@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
-from wasessionpool.testing.whatsapp.addresses import phone_number
-from wasessionpool.testing.whatsapp.connection import LONG_PATIENCE, PATIENCE
+from wasessionpool.testing.whatsapp.author import Author
+from wasessionpool.testing.whatsapp.connection import Connection
+from wasessionpool.testing.whatsapp.device_lists import announce_device
+from wasessionpool.testing.whatsapp.fault_calls import FaultCalls
+from wasessionpool.testing.whatsapp.faults import Faults
+from wasessionpool.testing.whatsapp.link_code import link_request
 from wasessionpool.testing.whatsapp.messages import ReceivedMessage
-from wasessionpool.testing.whatsapp.network import Account, Network
+from wasessionpool.testing.whatsapp.network import Account, Companion
 from wasessionpool.testing.whatsapp.pairing import scan_target
-from wasessionpool.testing.whatsapp.routing import send_from_phone
-from wasessionpool.testing.whatsapp.stanzas import DEVICE_REMOVED, REPLACED, login_failure, stream_error
+from wasessionpool.testing.whatsapp.stanzas import DEVICE_REMOVED
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +32,8 @@ class LinkedDevice:
     logins: int
 
 
-class Phone:
+class Phone(Author, FaultCalls):
     """The primary device of an account: it links other devices, sees what they send, and can take the link away."""
-
-    def __init__(self, network: Network, account: Account) -> None:
-        self._network = network
-        self._account = account
-
-    @property
-    def number(self) -> str:
-        return self._account.number
 
     @property
     def devices(self) -> tuple[LinkedDevice, ...]:
@@ -66,11 +64,6 @@ class Phone:
         return self._account.copies.all
 
     @property
-    def received(self) -> tuple[ReceivedMessage, ...]:
-        """Everything that others sent to this account, in order."""
-        return self._account.inbox.all
-
-    @property
     def undelivered(self) -> int:
         """How many stanzas linked devices have not acknowledged, those queued for a device that is offline too."""
         return sum(len(companion.pending) for companion in self._account.companions.values())
@@ -82,16 +75,29 @@ class Phone:
         malformed, unknown, used or expired, and TimeoutError when the device does not answer.
         """
         pairing, code = scan_target(self._network, qr if isinstance(qr, str) else qr.text)
+        return await self._link(pairing.complete, code.secret, timeout)
+
+    async def enter_code(self, code: str, timeout: float = 10.0) -> LinkedDevice:
+        """Type in the code that a device shows which asked for one for this number, and return the device now linked.
+
+        Dash and case do not matter. A wrong code shows only in the device's answer, as on a real phone: the device's
+        request is then used up. Raises PairingError and TimeoutError as `scan` does.
+        """
+        request, code = link_request(self._network, self._account, code)
+        return await self._link(request.complete, code, timeout)
+
+    async def _link(
+        self, complete: Callable[[Account, T], Awaitable[Companion]], proof: T, timeout: float
+    ) -> LinkedDevice:
         with anyio.move_on_after(timeout):
-            companion = await pairing.complete(self._account, code)
+            companion = await complete(self._account, proof)
             return LinkedDevice(companion.device, companion.os, connected=False, logins=0)
         raise TimeoutError(f"the device did not prove its identity within {timeout:g} s; {self._recent()}")
 
-    async def send(self, to: str, text: str) -> str:
-        """Write to a number from the phone itself: linked devices see it as sent by their own account."""
-        message_id = send_from_phone(self._network, self._account, phone_number(to), text)
+    async def set_name(self, name: str) -> None:
+        """Change the account's name: linked devices learn it as their push name."""
+        self._network.account(self.number, name)
         await anyio.lowlevel.checkpoint()
-        return message_id
 
     async def next_message(self, timeout: float = 10.0) -> ReceivedMessage:
         """Return the next copy of what a linked device sent, decrypted by the phone. Raises TimeoutError."""
@@ -105,48 +111,32 @@ class Phone:
         for companion in list(account.companions.values()):
             connection = companion.connection
             account.unlink(companion)
+            announce_device(self._network, companion, "remove")
             if connection is not None:
                 connection.send(DEVICE_REMOVED)
                 connection.end()
         await anyio.lowlevel.checkpoint()
 
-    async def stream_error(self, code: int | str) -> int:
-        """End the connections of linked devices with a stream error, and return how many there were.
+    def refuse(self) -> None:
+        """Reset each connection of a linked device once it has said who it is.
 
-        A number is sent as the error's code, such as 500, 503 or 515; `replaced` says that another client took over,
-        `device_removed` that the device is unlinked, without unlinking it.
+        `WhatsAppServer.refuse` turns clients away before that, but all of them.
         """
-        named = {"replaced": REPLACED, "device_removed": DEVICE_REMOVED}
-        error = stream_error(code) if isinstance(code, int) else named[code]
-        connections = self._account.connections()
-        for connection in connections:
-            connection.send(error)
-            connection.end(LONG_PATIENCE if code == 515 else PATIENCE)
-        await anyio.lowlevel.checkpoint()
-        return len(connections)
+        self._faults.refusing.set(True)
 
-    def fail_login(self, reason: int, *, times: int = 1, **attrs: str) -> None:
-        """Answer the next logins of linked devices with `<failure reason=…>`, with further attributes for a ban.
+    def accept(self) -> None:
+        """End `refuse`."""
+        self._faults.refusing.end()
 
-        After 401, 403 and 406 a client forgets its keys, so its device stays in `devices` but never comes back.
-        """
-        self._account.faults.login_failures.extend([login_failure(reason, **attrs)] * times)
+    @property
+    def _faults(self) -> Faults:
+        return self._account.faults
 
-    def silence(self) -> None:
-        """Keep the connections of linked devices open, and say and hear nothing on them any more."""
-        self._account.faults.silent = True
-        for connection in self._account.connections():
-            connection.silent = True
+    def _accounts(self) -> list[Account]:
+        return [self._account]
 
-    def speak(self) -> None:
-        """End `silence`. What linked devices said meanwhile is lost; what they were sent comes at their next login."""
-        self._account.faults.silent = False
-        for connection in self._account.connections():
-            connection.silent = False
-
-    def withhold_acks(self, withhold: bool = True) -> None:
-        """Take the messages of linked devices without acknowledging them, or do so again: they send them anew."""
-        self._account.faults.withhold_acks = withhold
+    def _open_connections(self) -> list[Connection]:
+        return self._account.connections()
 
     async def wait_connected(self, logins: int = 1, timeout: float = 10.0) -> None:
         """Wait until a linked device is logged in, and logins have come to at least `logins`."""
@@ -190,6 +180,3 @@ class Phone:
                 + self._recent()
             ),
         )
-
-    def _recent(self) -> str:
-        return f"last stanzas: {self._network.describe_recent()}"

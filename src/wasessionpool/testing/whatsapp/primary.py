@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Callable
-from typing import cast
+from typing import Literal, cast
 
 from wasessionpool.testing.whatsapp.addresses import JID
 from wasessionpool.testing.whatsapp.curve import KeyPair
@@ -13,9 +12,66 @@ from wasessionpool.testing.whatsapp.errors import DecryptionError
 from wasessionpool.testing.whatsapp.messages import pad, unpad
 from wasessionpool.testing.whatsapp.nodes import Node, node
 from wasessionpool.testing.whatsapp.ratchet import Bundle, Kind, Session, parse_prekey_message
+from wasessionpool.testing.whatsapp.sender_keys import ReceivedSenderKey, SenderKey
 from wasessionpool.testing.whatsapp.whatsapp_pb2 import Message
 
+Encryption = Kind | Literal["skmsg"]
+
 _SIGNED_PREKEY_ID = 1
+_KEYS_KEPT = 5
+
+
+def sealed_node(kind: Encryption, body: bytes, mediatype: str) -> Node:
+    return node("enc", {"v": "2", "type": kind, **({"mediatype": mediatype} if mediatype else {})}, body)
+
+
+class GroupKeys:
+    """One phone's keys for the groups it writes to, and those that other devices handed to it, newest first."""
+
+    def __init__(self) -> None:
+        self._own: dict[JID, SenderKey] = {}
+        self._handed: dict[JID, set[JID]] = {}
+        self._received: dict[tuple[JID, JID], list[ReceivedSenderKey]] = {}
+
+    def distribution(self, group: JID) -> Message:
+        """Write what a device needs to read this phone's messages to a group from now on."""
+        key = self._own.setdefault(group, SenderKey()).distribution()
+        return Message(group_key=Message.GroupKey(group=str(group), distribution=key))
+
+    def hand_over(self, group: JID, device: JID) -> Message | None:
+        """Write the same for a device that has not got it yet; None for one that has."""
+        handed = self._handed.setdefault(group, set())
+        if device in handed:
+            return None
+        handed.add(device)
+        return self.distribution(group)
+
+    def encrypt(self, group: JID, message: Message, mediatype: str) -> Node:
+        """Seal a message for all members of a group at once."""
+        return sealed_node("skmsg", self._own.setdefault(group, SenderKey()).encrypt(pad(message)), mediatype)
+
+    def learn(self, group: JID, sender: JID, distribution: bytes) -> None:
+        """Keep a key that a device handed over. Raises DecryptionError."""
+        keys = self._received.setdefault((group, sender), [])
+        key = ReceivedSenderKey.parse(distribution)
+        if all(known.key_id != key.key_id for known in keys):
+            keys.insert(0, key)
+            del keys[_KEYS_KEPT:]
+
+    def decrypt(self, group: JID, sender: JID, body: bytes) -> bytes:
+        """Open a device's message to a group. Raises DecryptionError."""
+        failure = DecryptionError("a group message of a device that has handed over no key")
+        for key in self._received.get((group, sender), ()):
+            try:
+                return key.decrypt(body)
+            except DecryptionError as error:
+                failure = error
+        raise failure
+
+    def renew(self, group: JID) -> None:
+        """Write with a new key from now on: someone who has the old one left."""
+        self._own.pop(group, None)
+        self._handed.pop(group, None)
 
 
 class PrimaryDevice:
@@ -27,12 +83,14 @@ class PrimaryDevice:
         self._signed_prekey = KeyPair.generate()
         self._signature = self.identity.sign(self._signed_prekey.typed_public)
         self._prekeys: dict[int, KeyPair] = {}
-        self._prekey_ids = itertools.count(1)
+        self._last_prekey = 0
         self._sessions: dict[JID, Session] = {}
+        self.group_keys = GroupKeys()
 
     def take_bundle(self) -> Bundle:
         """Publish keys for one new session; its one-time key is used up."""
-        prekey_id, prekey = next(self._prekey_ids), KeyPair.generate()
+        self._last_prekey += 1
+        prekey_id, prekey = self._last_prekey, KeyPair.generate()
         self._prekeys[prekey_id] = prekey
         return Bundle(
             self.registration_id,
@@ -44,24 +102,32 @@ class PrimaryDevice:
             prekey.public,
         )
 
-    def encrypt(self, to: JID, message: Message, take_bundle: Callable[[], Bundle]) -> Node:
+    def encrypt(self, to: JID, message: Message, take_bundle: Callable[[], Bundle], mediatype: str = "") -> Node:
         """Seal a message for one device; `take_bundle` is asked only when there is no session yet."""
         session = self._session(to)
         if not session.is_open:
             session.open_with(take_bundle())
         kind, body = session.encrypt(pad(message))
-        return node("enc", {"v": "2", "type": kind}, body)
+        return sealed_node(kind, body, mediatype)
 
-    def decrypt(self, sender: JID, sealed: Node) -> tuple[Kind, Message]:
-        """Open an `<enc>` from one device. Raises DecryptionError."""
+    def decrypt(self, sender: JID, sealed: Node, group: JID | None = None) -> tuple[Encryption, Message]:
+        """Open an `<enc>` from one device, in a group or not, and keep a group's key that is in it.
+
+        Raises DecryptionError.
+        """
         kind = sealed.text("type")
         if kind == "pkmsg":
             plaintext = self._decrypt_first(sender, sealed.data)
         elif kind == "msg":
             plaintext = self._session(sender).decrypt(sealed.data)
+        elif kind == "skmsg" and group is not None:
+            plaintext = self.group_keys.decrypt(group, sender, sealed.data)
         else:
             raise DecryptionError(f"unknown kind of encryption {kind!r}")
-        return cast("Kind", kind), unpad(plaintext)
+        message = unpad(plaintext)
+        if message.HasField("group_key") and group is not None:
+            self.group_keys.learn(group, sender, message.group_key.distribution)
+        return cast("Encryption", kind), message
 
     def forget(self, device: JID) -> None:
         """Drop the session with a device that is linked no more."""

@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from wasessionpool.testing.whatsapp.addresses import JID, phone_number
+from wasessionpool.testing.whatsapp.app_state import answer_sync
 from wasessionpool.testing.whatsapp.curve import KEY_TYPE, verify
+from wasessionpool.testing.whatsapp.device_lists import announce_device
 from wasessionpool.testing.whatsapp.errors import ProtocolError
-from wasessionpool.testing.whatsapp.network import Account, Companion, Network
+from wasessionpool.testing.whatsapp.group_queries import GROUP_QUERIES, answer_group_query
+from wasessionpool.testing.whatsapp.media import MEDIA_HOST
+from wasessionpool.testing.whatsapp.network import FEW_PREKEYS, Account, Companion, Network
 from wasessionpool.testing.whatsapp.nodes import Node, Value, node
 from wasessionpool.testing.whatsapp.ratchet import Bundle
-
-CLAIMED_PREKEYS: Final = 50
-"""How many one-time keys the server says it has. Below 5 a client uploads 812 of them, ten times the work of this."""
+from wasessionpool.testing.whatsapp.stanzas import now
 
 
 class Query(NamedTuple):
@@ -26,6 +28,7 @@ class Query(NamedTuple):
 
 Answer = Callable[[Query], list[Node]]
 
+_ABOUT = b"Hey there! I am using WhatsApp."
 _PRIVACY = {
     "groupadd": "all",
     "last": "all",
@@ -45,8 +48,9 @@ def answer(query: Query) -> list[Node]:
     return known(query) if known is not None else []
 
 
-def _count_prekeys(_query: Query) -> list[Node]:
-    return [node("count", {"value": str(CLAIMED_PREKEYS)})]
+def _count_prekeys(query: Query) -> list[Node]:
+    claimed = FEW_PREKEYS if query.network.prekeys == FEW_PREKEYS else len(query.companion.keys.prekeys)
+    return [node("count", {"value": str(claimed)})]
 
 
 def _register_keys(query: Query) -> list[Node]:
@@ -111,11 +115,11 @@ def _look_up_users(query: Query) -> list[Node]:
     if asked is None or fields is None:
         raise ProtocolError("<usync> without <list> or <query>")
     wanted = [child.tag for child in fields.children]
-    users = [_look_up_user(query.network, user, wanted) for user in asked.find_all("user")]
+    users = [_look_up_user(query, user, wanted) for user in asked.find_all("user")]
     return [node("usync", {}, [node("result"), node("list", {}, users)])]
 
 
-def _look_up_user(network: Network, user: Node, wanted: list[str]) -> Node:
+def _look_up_user(query: Query, user: Node, wanted: list[str]) -> Node:
     contact = user.find("contact")
     jid = user.attrs.get("jid")
     if not isinstance(jid, JID):
@@ -123,15 +127,18 @@ def _look_up_user(network: Network, user: Node, wanted: list[str]) -> Node:
             jid = JID(phone_number(contact.data.decode().partition("@")[0] if contact is not None else ""))
         except ValueError:
             raise ProtocolError("<usync> asks for a user by neither address nor number") from None
-    account = network.find(jid)
+    account = query.network.find(jid)
     children = []
     if "contact" in wanted:
         children.append(node("contact", {"type": "in" if account else "out"}, contact.data if contact else None))
     if account is not None:
-        if "lid" in wanted:
+        if "lid" in wanted and not account.faults.lid_hidden.value:
             children.append(node("lid", {"val": account.lid}))
         if "devices" in wanted:
             children.append(_device_list(account))
+            query.companion.asked_for.add(account.number)
+        if "status" in wanted:
+            children.append(node("status", {"t": now()}, _ABOUT))
     return node("user", {"jid": jid}, children)
 
 
@@ -145,8 +152,22 @@ def _privacy(_query: Query) -> list[Node]:
     return [node("privacy", {}, [node("category", {"name": name, "value": value}) for name, value in _PRIVACY.items()])]
 
 
+def _media_hosts(_query: Query) -> list[Node]:
+    attrs = {"auth": "loopback", "ttl": "3600", "auth_ttl": "3600", "max_buckets": "12"}
+    return [node("media_conn", attrs, [node("host", {"hostname": MEDIA_HOST})])]
+
+
+def _synchronise(query: Query) -> list[Node]:
+    return answer_sync(query.companion, query.iq)
+
+
+def _answer_group(query: Query) -> list[Node]:
+    return answer_group_query(query.network, query.companion, query.iq)
+
+
 def _remove_device(query: Query) -> list[Node]:
     query.companion.account.unlink(query.companion)
+    announce_device(query.network, query.companion, "remove")
     return []
 
 
@@ -158,4 +179,7 @@ ANSWERS: Final[Mapping[tuple[str, str, str], Answer]] = {
     ("usync", "get", "usync"): _look_up_users,
     ("privacy", "get", "privacy"): _privacy,
     ("md", "set", "remove-companion-device"): _remove_device,
+    ("w:m", "set", "media_conn"): _media_hosts,
+    ("w:sync:app:state", "set", "sync"): _synchronise,
+    **{("w:g2", kind, tag): _answer_group for kind, tags in GROUP_QUERIES.items() for tag in tags},
 }

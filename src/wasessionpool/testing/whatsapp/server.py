@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,13 +16,26 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
 from wasessionpool.testing.whatsapp.addresses import phone_number
-from wasessionpool.testing.whatsapp.certificates import HOSTS, NoiseIdentity, make_noise_identity, make_tls_context
+from wasessionpool.testing.whatsapp.certificates import (
+    HOSTS,
+    NoiseIdentity,
+    Trust,
+    make_noise_identity,
+    make_tls_context,
+)
 from wasessionpool.testing.whatsapp.client import serve_client
 from wasessionpool.testing.whatsapp.connection import BROKEN, HANDSHAKE_TIMEOUT, Connection, open_connection
 from wasessionpool.testing.whatsapp.contact import Contact
 from wasessionpool.testing.whatsapp.errors import ProtocolError, WhatsAppServerError
-from wasessionpool.testing.whatsapp.network import Network, logger
+from wasessionpool.testing.whatsapp.fault_calls import FaultCalls
+from wasessionpool.testing.whatsapp.faults import Faults, Refusal
+from wasessionpool.testing.whatsapp.group import Group
+from wasessionpool.testing.whatsapp.group_queries import create_group
+from wasessionpool.testing.whatsapp.media import MEDIA_HOST
+from wasessionpool.testing.whatsapp.media_host import serve_media
+from wasessionpool.testing.whatsapp.network import FEW_PREKEYS, Account, Network, logger
 from wasessionpool.testing.whatsapp.phone import Phone
+from wasessionpool.testing.whatsapp.state import load, save
 from wasessionpool.testing.whatsapp.trust import ROOT_KEY_VARIABLE
 from wasessionpool.testing.whatsapp.waiting import Changes
 from wasessionpool.testing.whatsapp.websocket import accept_tunnel, refuse_tunnel, reset_on_close
@@ -33,15 +47,28 @@ WORKER_MODULE = "wasessionpool.testing.whatsapp.worker"
 _BACKLOG = 4096
 
 
-class WhatsAppServer:
+class WhatsAppServer(FaultCalls):
     """A WhatsApp that lives on loopback and speaks the real protocol to an unmodified neonize.
 
     Use it as an async context manager: it serves inside, in the caller's event loop, and leaves nothing behind. A fault
     of its own ends the connection concerned, and is raised as an ExceptionGroup on leaving.
-    `refs` is how many pairing codes a client gets: the first of several lives 60 s, every other 20 s.
+    `refs` is how many pairing codes a client gets: the first of several lives 60 s, every other 20 s. `prekeys` is how
+    many one-time keys a new device uploads: 812 as to the real WhatsApp, or 50, which makes pairing ten times cheaper.
+    `state` is a file that is read now, if it is there, and written on leaving: a server with the same one knows its
+    devices, and they trust it, at once when `port` is the same too. It holds private keys and texts, and beside it
+    lies the certificate, `<state>.pem`. `wire` is a file that gets every stanza, without texts and keys, a line each.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", refs: int = 6) -> None:
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        refs: int = 6,
+        prekeys: Literal[50, 812] = FEW_PREKEYS,
+        state: str | PathLike[str] | None = None,
+        wire: str | PathLike[str] | None = None,
+    ) -> None:
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError(f"{host} is not a loopback address")
         if refs < 1:
@@ -50,22 +77,35 @@ class WhatsAppServer:
         self.tunnels_refused = 0
         self._host = host
         self._refs = refs
-        self._network = Network()
         self._connections: set[Connection] = set()
-        self._refusing: Literal["reset"] | int | None = None
+        self._refusing: Refusal | None = None
         self._changes = Changes()
         self._failures: list[Exception] = []
-        self._port = 0
+        self._port = port
+        self._prekeys = prekeys
+        self._state = Path(state) if state is not None else None
+        self._network, self._trust = Network(), Trust.make()
+        if self._state is not None and self._state.exists():
+            self._network, self._trust = load(self._state)
+        self._wire = Path(wire) if wire is not None else None
         self._ca_file = Path()
         self._identity: NoiseIdentity | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="wasessionpool-testing-"))
-            self._ca_file = Path(folder, "ca.pem")
-            context = make_tls_context(self._ca_file)
-            self._identity = identity = make_noise_identity()
-            listener = await anyio.create_tcp_listener(local_host=self._host, local_port=0, backlog=_BACKLOG)
+            if self._state is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="wasessionpool-testing-"))
+                self._ca_file = Path(folder, "ca.pem")
+            else:
+                self._ca_file = self._state.with_name(self._state.name + ".pem")
+                stack.callback(self.save, self._state)
+            self._network.prekeys = self._prekeys
+            if self._wire is not None:
+                self._network.wire.open(self._wire)
+                stack.callback(self._network.wire.close)
+            context = make_tls_context(self._ca_file, self._trust.authority)
+            self._identity = identity = make_noise_identity(self._trust.noise_root)
+            listener = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port, backlog=_BACKLOG)
             self._port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's, not Django's
             await stack.enter_async_context(listener)
             tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -85,6 +125,14 @@ class WhatsAppServer:
         if self._failures and error is None:
             raise ExceptionGroup("the loopback WhatsApp itself failed", self._failures)
         return swallowed
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all accounts, keys and queues, as they are now, to a file for a server's `state`.
+
+        It is written whole or not at all, for its owner only. Faults are not in it, nor devices that are being paired.
+        Raises StorageError.
+        """
+        save(Path(path), self._network, self._trust)
 
     @property
     def proxy_url(self) -> str:
@@ -124,24 +172,40 @@ class WhatsAppServer:
         return Contact(self._network, self._network.account(phone_number(number), name))
 
     @property
+    def accounts(self) -> tuple[str, ...]:
+        """The numbers on this WhatsApp, the oldest first."""
+        return tuple(self._network.accounts)
+
+    async def group(self, subject: str, members: Sequence[str]) -> Group:
+        """Make a group of the accounts of these numbers, in the name of the first; all devices of theirs hear of it.
+
+        The accounts are made on first use. Raises ValueError for no members.
+        """
+        if not members:
+            raise ValueError("a group needs somebody who makes it")
+        accounts = [self._network.account(phone_number(number)) for number in members]
+        chat = create_group(self._network, accounts[0], subject, accounts[1:])
+        await anyio.lowlevel.checkpoint()
+        return Group(self._network, chat)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All groups, those that clients made too, oldest first."""
+        return tuple(Group(self._network, chat) for chat in self._network.groups.values())
+
+    @property
     def connected(self) -> tuple[str, ...]:
         """The numbers with a linked device that is logged in now, one for each such device."""
         return tuple(c.account.number for c in self._network.companions() if c.connection is not None)
 
-    async def drop(self, number: str | None = None, *, reset: bool = True) -> int:
+    async def drop(self, number: str | None = None, *, reset: bool = True, stream_end: bool = False) -> int:
         """Cut the connections of one account, or all with those that are pairing, and return how many.
 
-        By a TCP reset, or else by an end of stream without any farewell.
+        By a TCP reset, or else by an end of stream without any farewell, or with the protocol's own.
         """
-        if number is None:
-            connections = list(self._connections)
-        else:
-            connections = self._network.account(phone_number(number)).connections()
-        for connection in connections:
-            connection.abort(reset=reset)
-        for connection in connections:
-            await connection.closed.wait()
-        return len(connections)
+        if number is not None:
+            return await self.phone(number).drop(reset=reset, stream_end=stream_end)
+        return await super().drop(reset=reset, stream_end=stream_end)
 
     def refuse(self, status: int | None = None) -> None:
         """Turn away every new connection: by a TCP reset, or by this HTTP status, such as 503."""
@@ -151,12 +215,18 @@ class WhatsAppServer:
         """End `refuse`."""
         self._refusing = None
 
+    def end_faults(self) -> None:
+        """End everything that was set here, and forget what has not struck yet; what was set on a phone stays."""
+        super().end_faults()
+        self.accept()
+        self._network.refusals.clear()
+
     async def wait_connections(self, count: int, timeout: float = 10.0) -> None:
         """Wait until `count` connections were accepted since the start, refused ones not counted."""
         await self._changes.wait_until(
             lambda: self.connections_accepted >= count,
             timeout,
-            lambda: f"{self.connections_accepted} connections within {timeout:g} s, {count} expected",
+            lambda: f"{self.connections_accepted} connections within {timeout:g} s, {count} expected; {self._recent()}",
         )
 
     async def wait_open(self, count: int = 0, timeout: float = 10.0) -> None:
@@ -164,7 +234,9 @@ class WhatsAppServer:
         await self._changes.wait_until(
             lambda: len(self._connections) == count,
             timeout,
-            lambda: f"{len(self._connections)} connections open after {timeout:g} s, {count} expected",
+            lambda: (
+                f"{len(self._connections)} connections open after {timeout:g} s, {count} expected; {self._recent()}"
+            ),
         )
 
     async def wait_refused(self, count: int, timeout: float = 10.0) -> None:
@@ -172,19 +244,40 @@ class WhatsAppServer:
         await self._changes.wait_until(
             lambda: self.tunnels_refused >= count,
             timeout,
-            lambda: f"{self.tunnels_refused} connections refused within {timeout:g} s, {count} expected",
+            lambda: (
+                f"{self.tunnels_refused} connections refused within {timeout:g} s, {count} expected; {self._recent()}"
+            ),
         )
+
+    def _recent(self) -> str:
+        return f"last stanzas: {self._network.describe_recent()}"
+
+    @property
+    def _faults(self) -> Faults:
+        return self._network.faults
+
+    def _accounts(self) -> list[Account]:
+        return list(self._network.accounts.values())
+
+    def _open_connections(self) -> list[Connection]:
+        return list(self._connections)
 
     async def _serve(self, stream: SocketStream, context: ssl.SSLContext, identity: NoiseIdentity) -> None:
         connection: Connection | None = None
         try:
-            if self._refusing is not None:
-                await self._turn_away(stream)
+            refusal = self._refusing
+            if refusal is None and self._network.refusals:
+                refusal = self._network.refusals.popleft()
+            if refusal is not None:
+                await self._turn_away(stream, refusal)
                 return
             self.connections_accepted += 1
             self._changes.notify()
             with anyio.fail_after(HANDSHAKE_TIMEOUT):
                 host = await accept_tunnel(stream)
+            if host == MEDIA_HOST:
+                await serve_media(self._network.media, stream, context)
+                return
             if host not in HOSTS:
                 raise ProtocolError(f"no such host here: {host}")
             connection, peer = await open_connection(self._network, stream, context, identity)
@@ -207,11 +300,11 @@ class WhatsAppServer:
                 connection.closed.set()
                 self._changes.notify()
 
-    async def _turn_away(self, stream: SocketStream) -> None:
+    async def _turn_away(self, stream: SocketStream, refusal: Refusal) -> None:
         self.tunnels_refused += 1
         self._changes.notify()
-        if isinstance(self._refusing, int):
+        if isinstance(refusal, int):
             with anyio.move_on_after(HANDSHAKE_TIMEOUT):
-                await refuse_tunnel(stream, self._refusing)
+                await refuse_tunnel(stream, refusal)
         else:
             reset_on_close(stream)

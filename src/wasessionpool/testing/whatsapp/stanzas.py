@@ -16,6 +16,11 @@ def result(iq: Node, content: list[Node] | None = None) -> Node:
     return node("iq", {"from": SERVER, "type": "result", "id": iq.text("id")}, content)
 
 
+def iq_error(iq: Node, code: int, text: str) -> Node:
+    error = node("error", {"code": str(code), "text": text})
+    return node("iq", {"from": SERVER, "type": "error", "id": iq.text("id")}, [error])
+
+
 def ack(stanza: Node, *, error: int | None = None) -> Node:
     """Acknowledge a stanza of a client."""
     attrs: dict[str, Value] = {"class": stanza.tag, "from": stanza.attrs.get("to", SERVER), "id": stanza.text("id")}
@@ -26,9 +31,11 @@ def ack(stanza: Node, *, error: int | None = None) -> Node:
     return node("ack", attrs | {"t": now()})
 
 
-def receipt(sender: JID, message_id: str, kind: str = "") -> Node:
+def receipt(sender: JID, message_id: str, kind: str = "", group: JID | None = None) -> Node:
     """A receipt for a linked device; an empty `kind` means delivered."""
-    attrs: dict[str, Value] = {"from": sender, "id": message_id, "t": now()}
+    attrs: dict[str, Value] = {"from": group or sender, "id": message_id, "t": now()}
+    if group is not None:
+        attrs["participant"] = sender
     return node("receipt", attrs | ({"type": kind} if kind else {}))
 
 
@@ -41,4 +48,5 @@ def stream_error(code: int) -> Node:
 
 
 DEVICE_REMOVED = node("stream:error", {"code": "401"}, [node("conflict", {"type": "device_removed"})])
+STREAM_END = node("xmlstreamend")
 REPLACED = node("stream:error", {}, [node("conflict", {"type": "replaced"})])

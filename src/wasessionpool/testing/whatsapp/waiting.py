@@ -17,17 +17,19 @@ class Changes:
     """Wakes those who wait until some state is as they want it."""
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None
 
     def notify(self) -> None:
         """Let every waiter look at the state again."""
-        self._event.set()
-        self._event = anyio.Event()
+        if self._event is not None:
+            self._event.set()
+            self._event = None
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float, reason: Callable[[], str]) -> None:
         """Wait until `condition` holds. Raises TimeoutError with `reason` after `timeout` seconds."""
         with anyio.move_on_after(timeout):
             while not condition():
+                self._event = self._event or anyio.Event()
                 await self._event.wait()
             return
         raise TimeoutError(reason())

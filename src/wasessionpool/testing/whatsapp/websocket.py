@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 
 import anyio
 import h11
@@ -72,6 +73,7 @@ class WebSocket:
         self._wake = anyio.Event()
         self._ending = False
         self._patience = 0.0
+        self.pace: Callable[[], float] = float
 
     @classmethod
     async def accept(cls, tcp: SocketStream, context: ssl.SSLContext) -> WebSocket:
@@ -105,12 +107,20 @@ class WebSocket:
             if data:
                 return data
             try:
-                self._protocol.receive_data(await self._tls.receive())
+                self._protocol.receive_data(await self._take())
             except ssl.SSLError:
                 raise anyio.BrokenResourceError from None
             self._collect()
             if self._protocol.state is not State.OPEN:
                 raise anyio.EndOfStream
+
+    async def _take(self) -> bytes:
+        bytes_per_second = self.pace()
+        if not bytes_per_second:
+            return await self._tls.receive()
+        data = await self._tls.receive(max(int(bytes_per_second), 1))
+        await anyio.sleep(len(data) / bytes_per_second)
+        return data
 
     def send(self, data: bytes) -> None:
         """Queue one binary message. Raises anyio.BrokenResourceError when the client does not read what it gets."""
