@@ -19,8 +19,6 @@ def install(pool: WhatsAppSessionPool) -> None:
     @pool.on("message")
     async def answer(event: MessageEvent) -> None:
         if event.text and not event.from_me:
-            # What was queued while the line was down arrives a moment before the session is live again.
-            await pool.wait_until_connected(event.company_id, timeout=60)
             await event.reply(answer_to(event.text))
 
 
