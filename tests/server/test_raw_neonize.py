@@ -71,6 +71,7 @@ async def test_messages_and_unlinking_wait_for_a_client_that_is_away(
     phone, ann = whatsapp.phone(OWN), whatsapp.contact(ANN)
     async with start_client("Acme") as client:
         await pair(whatsapp, client)
+        await phone.wait_delivered()
     await phone.wait_disconnected()
 
     ids = [await ann.send(OWN, f"while you were away {number}") for number in range(5)]
