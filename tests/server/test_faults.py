@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from wasessionpool.testing import WhatsAppServer
@@ -58,13 +62,23 @@ async def test_a_message_sent_again_is_delivered_once(whatsapp: WhatsAppServer, 
         assert (len(phone.copies), ann.undecryptable) == (3, 0)
 
 
-async def test_a_phone_unlinks_a_device_that_is_online(whatsapp: WhatsAppServer, start_client: Any) -> None:
+async def keys_are_deleted(database: Path, timeout: float = 10.0) -> None:
+    """Wait for what whatsmeow does after it has said `LoggedOut`, and does not announce."""
+    with anyio.fail_after(timeout), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        while connection.execute("select count(*) from whatsmeow_device").fetchone() != (0,):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def test_a_phone_unlinks_a_device_that_is_online(
+    whatsapp: WhatsAppServer, start_client: Any, tmp_path: Path
+) -> None:
     phone = whatsapp.phone(OWN)
     async with start_client() as client:
         await pair(whatsapp, client)
         await phone.unlink()
         await client.next("LoggedOut")
         assert phone.devices == ()
+        await keys_are_deleted(tmp_path / "Raw.db")
     async with start_client() as client:
         await pair(whatsapp, client)
         assert len(phone.devices) == 1
