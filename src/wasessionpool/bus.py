@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -185,8 +186,11 @@ class _HandlerSubscriber:
                 await self.handler(event)
             else:
                 await self._bus._threads.run(lambda: self.handler(event))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a handler must not end its session
             name = getattr(self.handler, "__qualname__", type(self.handler).__name__)
-            logger.exception("session %s: handler %s failed on a %s event", event.key, name, event.type)
+            # Not the exception's own words: an application's error may quote the message that it is about.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+            logger.error("session %s: handler %s failed on a %s event: %s", event.key, name, event.type, what)
             if not isinstance(event, ErrorEvent):
                 self._bus._report(event.key, "handler_failed", f"handler {name}: {type(error).__name__}")

@@ -115,6 +115,8 @@ async def test_a_failing_handler_is_reported_and_goes_on(caplog: pytest.LogCaptu
     assert (key, code) == (SessionKey("962302"), "handler_failed")
     assert "ValueError" in detail
     assert caplog.text.count("failed on a") == 2
+    assert "ValueError at" in caplog.text
+    assert "boom" not in caplog.text
 
 
 async def test_a_plain_handler_runs_in_a_daemon_thread_that_may_hang() -> None:
