@@ -5,7 +5,7 @@ Backends that open something are async context managers as well; the pool enters
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ import anyio
 
 from .addresses import Address
 from .events import Event
-from .links import DriverEvent
+from .links import DriverEvent, InboxItem
 from .messages import OutgoingMessage
 from .models import DeviceLocation, SentMessage, SessionKey, SessionRecord
 from .operations import Operation
@@ -39,11 +39,35 @@ class Connection(Protocol):
         ...
 
 
+class Inbox(Protocol):
+    """What a device received and nobody has acknowledged: kept in order, beyond links and processes."""
+
+    async def read(self, after: int, limit: int) -> Sequence[InboxItem]:
+        """Return what follows the number ``after``, at most ``limit``; nothing where there is nothing yet."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until there may be more than at the last ``read``."""
+        ...
+
+    async def acknowledge(self, numbers: Sequence[int]) -> None:
+        """Forget these items."""
+        ...
+
+    async def trim(self, keep: int) -> int:
+        """Forget all but the newest ``keep`` items, and return how many these were."""
+        ...
+
+
 class Driver(Protocol):
     """Opens connections. Knows nothing of retries, limits or pools."""
 
     def connect(self, record: SessionRecord, device: DeviceLocation) -> AbstractAsyncContextManager[Connection]:
         """Open a link while the context lasts; a device that is not linked is paired first. Leaving stops it."""
+        ...
+
+    def inbox(self, key: SessionKey, device: DeviceLocation) -> AbstractAsyncContextManager[Inbox]:
+        """Open what the device received, whether there is a link or not; raises ``StorageError``."""
         ...
 
 

@@ -8,26 +8,43 @@ import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from .abc import Clock
+from .backoff import Backoff
+from .clock import SystemClock
 from .errors import ConfigurationError
 from .events import EVENT_TYPES, ErrorEvent, Event
 from .models import SessionKey
 from .threads import DaemonThreads
+from .waiting import first
 
 logger = logging.getLogger(__name__)
 
 CAPACITY = 1000
 """Events that may wait for one subscriber: of one session for a handler, in all for a stream."""
+
+INBOUND_ROOM = 100
+"""Of them, those that may be inbound messages; the others wait in the inbox, so that no state is crowded out."""
+
 HANDLER_THREADS = 16
+DURABLE_ATTEMPTS = 10
+DURABLE_BACKOFF = Backoff(5.0, 300.0, 0.0)
 
 Handler = Callable[[Any], Awaitable[Any] | Any]
 H = TypeVar("H", bound=Handler)
 Report = Callable[[SessionKey, str, str], None]
+Finished = Callable[[bool], None]
+"""Called once with whether a durable consumer is done with a message; else it has to come again."""
+
+
+Lane = deque[tuple[Event, Finished | None]]
+"""What waits for one handler of one session's events."""
 
 
 class Filter:
@@ -43,36 +60,52 @@ class Filter:
             )
 
     def __call__(self, event: Event) -> bool:
+        return self.wants(event.type, event.key)
+
+    def wants(self, kind: str, key: SessionKey) -> bool:
         return (
-            (not self.types or event.type in self.types)
-            and self.company_id in (None, event.company_id)
-            and self.device in (None, event.device)
+            (not self.types or kind in self.types)
+            and self.company_id in (None, key.company_id)
+            and self.device in (None, key.device)
         )
 
 
 class Subscriber(Protocol):
     wants: Filter
+    durable: bool
     dropped: int
 
-    def offer(self, event: Event) -> bool:
-        """Take the event without waiting, or return ``False``."""
+    def room(self, key: SessionKey) -> int:
+        """Return how many more events of a session fit."""
+        ...
+
+    def offer(self, event: Event, finished: Finished | None = None) -> None:
+        """Take the event, for which there is room."""
         ...
 
 
 class Bus:
-    """Hands each event to every subscriber that wants it, without ever waiting for one."""
+    """Hands each event to every subscriber that wants it. ``publish`` never waits; ``deliver`` waits for room."""
 
-    def __init__(self, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, *, capacity: int = CAPACITY, clock: Clock | None = None) -> None:
         self.dropped = 0
+        self.subscriptions = 0
         self._capacity = capacity
+        self._clock = clock or SystemClock()
         self._subscribers: list[Subscriber] = []
         self._tasks: TaskGroup | None = None
         self._threads = DaemonThreads(HANDLER_THREADS, name="wasessionpool-handler")
         self._report: Report = lambda *_: None
+        self._progress = anyio.Event()
+        self._draining = anyio.Event()
 
     def open(self, tasks: TaskGroup, report: Report) -> None:
         """Start to deliver in ``tasks``; a handler's failure goes to ``report`` (session, code, detail)."""
         self._tasks, self._report = tasks, report
+
+    def begin_draining(self) -> None:
+        """From now on nothing is tried again: what a durable handler could not do comes after the next start."""
+        self._draining.set()
 
     async def drain(self) -> None:
         """Wait until handlers have finished what they were given; the caller sets the deadline."""
@@ -88,15 +121,44 @@ class Bus:
                 subscriber.end()
 
     def publish(self, event: Event) -> None:
+        """Offer the event to who wants it; where it does not fit, it is dropped and counted."""
         for subscriber in self._subscribers:
-            if subscriber.wants(event) and not subscriber.offer(event):
-                self.dropped += 1
-                subscriber.dropped += 1
-                if subscriber.dropped & (subscriber.dropped - 1) == 0:
-                    logger.warning("a subscriber fell behind; %d events dropped for it so far", subscriber.dropped)
+            if subscriber.wants(event):
+                self._offer(subscriber, event)
 
-    def add_handler(self, handler: Handler, wants: Filter) -> None:
-        self._subscribers.append(_HandlerSubscriber(self, handler, wants))
+    async def deliver(self, event: Event, finished: Finished) -> None:
+        """Hand over a message, waiting until every durable consumer, or else anybody, has room for it."""
+        while True:
+            wanting = [subscriber for subscriber in self._subscribers if subscriber.wants(event)]
+            durable = [subscriber for subscriber in wanting if subscriber.durable]
+            room = [self._has_room(subscriber, event.key) for subscriber in durable or wanting]
+            if all(room) if durable else any(room) or not room:
+                break
+            await self._progress.wait()
+        unfinished, done_by_all = len(durable), True
+
+        def settle(done: bool) -> None:
+            nonlocal unfinished, done_by_all
+            unfinished, done_by_all = unfinished - 1, done_by_all and done
+            if not unfinished:
+                finished(done_by_all)
+
+        for subscriber in wanting:
+            self._offer(subscriber, event, settle if subscriber.durable else None)
+        if not durable:
+            finished(bool(wanting))
+
+    def is_wanted(self, kind: str, key: SessionKey) -> bool:
+        """Say whether anybody subscribed to events of this type and session."""
+        return any(subscriber.wants.wants(kind, key) for subscriber in self._subscribers)
+
+    async def subscribed(self, known: int) -> None:
+        """Wait until there are other ``subscriptions`` than those ``known``."""
+        while self.subscriptions == known:
+            await self._progress.wait()
+
+    def add_handler(self, handler: Handler, wants: Filter, *, durable: bool = False) -> None:
+        self._add(_HandlerSubscriber(self, handler, wants, durable=durable))
 
     def remove_handler(self, handler: Handler) -> None:
         """Deliver nothing more to ``handler``; one that is not there is no error."""
@@ -105,80 +167,146 @@ class Bus:
             for subscriber in self._subscribers
             if not (isinstance(subscriber, _HandlerSubscriber) and subscriber.handler == handler)
         ]
+        self._progressed()
 
     @asynccontextmanager
     async def stream(self, wants: Filter) -> AsyncIterator[AsyncIterator[Event]]:
-        subscriber = _StreamSubscriber(wants, self._capacity)
-        self._subscribers.append(subscriber)
+        subscriber = _StreamSubscriber(self, wants)
+        self._add(subscriber)
         try:
-            yield subscriber.events
+            yield subscriber
         finally:
             self._subscribers.remove(subscriber)
             subscriber.end()
-            subscriber.events.close()
+            self._progressed()
+
+    def _add(self, subscriber: Subscriber) -> None:
+        self._subscribers.append(subscriber)
+        self.subscriptions += 1
+        self._progressed()
+
+    def _has_room(self, subscriber: Subscriber, key: SessionKey) -> bool:
+        return subscriber.room(key) > max(0, self._capacity - INBOUND_ROOM)
+
+    def _offer(self, subscriber: Subscriber, event: Event, finished: Finished | None = None) -> None:
+        if subscriber.room(event.key) > 0:
+            subscriber.offer(event, finished)
+            return
+        self.dropped += 1
+        subscriber.dropped += 1
+        if subscriber.dropped & (subscriber.dropped - 1) == 0:
+            logger.warning("a subscriber fell behind; %d events dropped for it so far", subscriber.dropped)
+
+    def _progressed(self) -> None:
+        self._progress.set()
+        self._progress = anyio.Event()
 
 
 class _StreamSubscriber:
-    """An application's ``async for``."""
+    """An application's ``async for``; it ends once the bus is closed and everything was taken."""
 
-    def __init__(self, wants: Filter, capacity: int) -> None:
+    durable = False
+
+    def __init__(self, bus: Bus, wants: Filter) -> None:
         self.wants = wants
         self.dropped = 0
-        self._send: MemoryObjectSendStream[Event]
-        self.events: MemoryObjectReceiveStream[Event]
-        self._send, self.events = anyio.create_memory_object_stream[Event](capacity)
+        self._bus = bus
+        self._events: deque[Event] = deque()
+        self._ended = False
+        self._changed = anyio.Event()
 
-    def offer(self, event: Event) -> bool:
-        try:
-            self._send.send_nowait(event)
-        except anyio.WouldBlock:
-            return False
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return True
-        return True
+    def room(self, key: SessionKey) -> int:  # noqa: ARG002 - one queue for all sessions
+        return self._bus._capacity - len(self._events)
+
+    def offer(self, event: Event, finished: Finished | None = None) -> None:  # noqa: ARG002 - never durable
+        self._events.append(event)
+        self._notify()
 
     def end(self) -> None:
-        self._send.close()
+        self._ended = True
+        self._notify()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        await anyio.lowlevel.checkpoint()
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            await self._changed.wait()
+        self._bus._progressed()
+        return self._events.popleft()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
 
 class _HandlerSubscriber:
     """An application's function: one queue and one running call a session, so that order is kept and none waits."""
 
-    def __init__(self, bus: Bus, handler: Handler, wants: Filter) -> None:
+    def __init__(self, bus: Bus, handler: Handler, wants: Filter, *, durable: bool) -> None:
         self.wants = wants
+        self.durable = durable
         self.dropped = 0
         self.handler = handler
         self._bus = bus
-        self._lanes: dict[SessionKey, deque[Event]] = {}
+        self._lanes: dict[SessionKey, Lane] = {}
         self._idle = anyio.Event()
 
-    def offer(self, event: Event) -> bool:
+    def room(self, key: SessionKey) -> int:
         if self._bus._tasks is None:
-            return False
+            return 0
+        return self._bus._capacity - len(self._lanes.get(key, ()))
+
+    def offer(self, event: Event, finished: Finished | None = None) -> None:
         lane = self._lanes.get(event.key)
-        if lane is None:
+        if lane is None and self._bus._tasks is not None:
             lane = self._lanes[event.key] = deque()
-            self._bus._tasks.start_soon(self._deliver, event.key, lane)
-        if len(lane) >= self._bus._capacity:
-            return False
-        lane.append(event)
-        return True
+            self._bus._tasks.start_soon(self._work, event.key, lane)
+        if lane is not None:
+            lane.append((event, finished))
 
     async def drained(self) -> None:
         while self._lanes:
             self._idle = anyio.Event()
             await self._idle.wait()
 
-    async def _deliver(self, key: SessionKey, lane: deque[Event]) -> None:
+    async def _work(self, key: SessionKey, lane: Lane) -> None:
+        abandoned = False
         try:
             while lane:
-                await self._call(lane.popleft())
+                event, finished = lane.popleft()
+                self._bus._progressed()
+                if finished is None:
+                    await self._call(event)
+                else:
+                    abandoned = abandoned or not await self._persist(event)
+                    finished(not abandoned)
         finally:
             del self._lanes[key]
             if not self._lanes:
                 self._idle.set()
 
-    async def _call(self, event: Event) -> None:
+    async def _persist(self, event: Event) -> bool:
+        """Call the handler until it succeeds or is given up; ``False``: the bus drains before that."""
+        for attempt in range(1, DURABLE_ATTEMPTS + 1):
+            if await self._call(event):
+                return True
+            if self._bus._draining.is_set():
+                return False
+            if attempt < DURABLE_ATTEMPTS:
+                delay = DURABLE_BACKOFF.delay(attempt)
+                await first(self._bus._draining.wait, partial(self._bus._clock.sleep, delay))
+                if self._bus._draining.is_set():
+                    return False
+        name = _name(self.handler)
+        logger.error("session %s: handler %s gave up on a %s event", event.key, name, event.type)
+        self._bus._report(event.key, "handler_gave_up", f"handler {name}: {DURABLE_ATTEMPTS} attempts failed")
+        return True
+
+    async def _call(self, event: Event) -> bool:
         try:
             if inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(
                 getattr(self.handler, "__call__", None)  # noqa: B004 - asks whether calling it is async
@@ -187,10 +315,16 @@ class _HandlerSubscriber:
             else:
                 await self._bus._threads.run(lambda: self.handler(event))
         except Exception as error:  # noqa: BLE001 - a handler must not end its session
-            name = getattr(self.handler, "__qualname__", type(self.handler).__name__)
             # Not the exception's own words: an application's error may quote the message that it is about.
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+            name = _name(self.handler)
             logger.error("session %s: handler %s failed on a %s event: %s", event.key, name, event.type, what)
             if not isinstance(event, ErrorEvent):
                 self._bus._report(event.key, "handler_failed", f"handler {name}: {type(error).__name__}")
+            return False
+        return True
+
+
+def _name(handler: Handler) -> str:
+    return getattr(handler, "__qualname__", type(handler).__name__)

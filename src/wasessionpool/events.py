@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from .messages import OutgoingMessage
-from .models import Contact, DisconnectReason, Frozen, InboundMessage, SentMessage, SessionKey, Status
+from .models import (
+    DisconnectReason,
+    Frozen,
+    InboundMessage,
+    InboundReceipt,
+    Presence,
+    SentMessage,
+    SessionKey,
+    Status,
+    Typing,
+)
 from .operations import MarkRead
 from .qr import QRCode
 
@@ -140,15 +150,22 @@ class MessageSentEvent(BaseEvent):
     timestamp: datetime
 
 
-class ReceiptEvent(BaseEvent):
+class ReceiptEvent(BaseEvent, InboundReceipt):
     """Messages of ours were delivered, read or played."""
 
     type: Literal["receipt"] = "receipt"
-    message_ids: tuple[str, ...]
-    chat: Contact
-    sender: Contact
-    receipt: Literal["delivered", "read", "played"]
-    timestamp: datetime
+
+
+class PresenceEvent(BaseEvent, Presence):
+    """Someone came online or went; only the newest are told where they come faster than they are taken."""
+
+    type: Literal["presence"] = "presence"
+
+
+class TypingEvent(BaseEvent, Typing):
+    """Someone writes to us, or has stopped; dropped like ``presence``."""
+
+    type: Literal["typing"] = "typing"
 
 
 Event = Annotated[
@@ -164,7 +181,9 @@ Event = Annotated[
     | StatusEvent
     | MessageEvent
     | MessageSentEvent
-    | ReceiptEvent,
+    | ReceiptEvent
+    | PresenceEvent
+    | TypingEvent,
     Field(discriminator="type"),
 ]
 EVENT_TYPES = frozenset(str(model.model_fields["type"].default) for model in get_args(get_args(Event)[0]))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .models import Contact, DisconnectReason, Frozen, InboundMessage
+from .models import DisconnectReason, Frozen, InboundMessage, InboundReceipt, Presence, Typing
 
 
 class PairingQueued(Frozen):
@@ -77,22 +77,28 @@ class KeepAliveRestored(Frozen):
     type: Literal["keep_alive_restored"] = "keep_alive_restored"
 
 
-class MessageReceived(Frozen):
-    """A message came in, or was sent from the own phone."""
+class PresenceChanged(Frozen):
+    """Someone came or went; ``missed`` such events (with typing) were dropped since the last one told."""
 
-    type: Literal["message_received"] = "message_received"
-    message: InboundMessage
+    type: Literal["presence_changed"] = "presence_changed"
+    presence: Presence
+    missed: int = 0
 
 
-class ReceiptReceived(Frozen):
-    """Messages sent from this session were ``delivered``, ``read`` or ``played``."""
+class TypingChanged(Frozen):
+    """Someone began or stopped to write; ``missed`` as in ``PresenceChanged``."""
 
-    type: Literal["receipt_received"] = "receipt_received"
-    message_ids: tuple[str, ...]
-    chat: Contact
-    sender: Contact
-    receipt: Literal["delivered", "read", "played"]
-    timestamp: datetime
+    type: Literal["typing_changed"] = "typing_changed"
+    typing: Typing
+    missed: int = 0
+
+
+class InboxBlocked(Frozen):
+    """Nothing more can be stored, so WhatsApp has to wait with messages."""
+
+    type: Literal["inbox_blocked"] = "inbox_blocked"
+    code: Literal["backlog_full", "storage_error"]
+    detail: str
 
 
 DriverEvent = Annotated[
@@ -105,7 +111,17 @@ DriverEvent = Annotated[
     | LinkEnded
     | KeepAliveMissed
     | KeepAliveRestored
-    | MessageReceived
-    | ReceiptReceived,
+    | PresenceChanged
+    | TypingChanged
+    | InboxBlocked,
     Field(discriminator="type"),
 ]
+
+
+class InboxItem(Frozen):
+    """A message or receipt in an inbox: its ``number`` there, and an id that it keeps for ever (a ULID)."""
+
+    number: int
+    event_id: str
+    content: InboundMessage | InboundReceipt
+    redelivered: bool = False

@@ -98,9 +98,10 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLocation:
-    """Where a driver keeps one device: its key ``database`` (SQLite), in a private directory that exists."""
+    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories."""
 
     database: Path
+    inbox: Path
 
 
 class Contact(Frozen):
@@ -124,6 +125,32 @@ class InboundMessage(Frozen):
     text: str | None = Field(default=None, repr=False)
     quoted: str | None = None
     timestamp: datetime
+
+
+class InboundReceipt(Frozen):
+    """Messages that this session sent were ``delivered``, ``read`` or ``played``."""
+
+    message_ids: tuple[str, ...]
+    chat: Contact
+    sender: Contact
+    receipt: Literal["delivered", "read", "played"]
+    timestamp: datetime
+
+
+class Presence(Frozen):
+    """Whether someone is online; ``last_seen`` where WhatsApp tells."""
+
+    contact: Contact
+    available: bool
+    last_seen: datetime | None = None
+
+
+class Typing(Frozen):
+    """Someone writes in a chat, speaks into it, or has stopped."""
+
+    chat: Contact
+    sender: Contact
+    state: Literal["composing", "recording", "paused"]
 
 
 class SentMessage(Frozen):
@@ -210,7 +237,11 @@ class SessionStatus(BaseModel):
 
 
 class PoolMetrics(Frozen):
-    """Counts over all sessions, since the pool opened; the first two are of this moment."""
+    """Counts over all sessions, since the pool opened; the first two are of this moment.
+
+    ``events_dropped`` did not fit a subscriber's queue, ``presences_dropped`` (with ``typing``) came faster than they
+    were taken, ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages.
+    """
 
     total_sessions: int
     active_connections: int
@@ -219,4 +250,6 @@ class PoolMetrics(Frozen):
     errors: int = 0
     reconnects: int = 0
     events_dropped: int = 0
+    presences_dropped: int = 0
+    messages_expired: int = 0
     ignored_signals: int = 0

@@ -81,7 +81,7 @@ class WhatsAppSessionPool:
         self.settings = settings or PoolSettings()
         self._driver, self._store, self._limiter, self._coordinator = driver, store, limiter, coordinator
         self._clock = clock or SystemClock()
-        self._bus = Bus()
+        self._bus = Bus(clock=self._clock)
         for hook in hooks:
             self._bus.add_handler(hook, Filter((), None, None))
         self._sessions: dict[SessionKey, Session] = {}
@@ -115,6 +115,7 @@ class WhatsAppSessionPool:
         backends, self._backends = self._backends, None
         if backends is None:
             return
+        self._bus.begin_draining()
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(self.settings.shutdown_timeout) as scope:
                 async with anyio.create_task_group() as stopping:
@@ -235,6 +236,8 @@ class WhatsAppSessionPool:
             errors=sum(standing.errors for standing in standings),
             reconnects=sum(max(0, standing.links - 1) for standing in standings),
             events_dropped=self._bus.dropped,
+            presences_dropped=sum(standing.presences_missed for standing in standings),
+            messages_expired=sum(session.inbound.expired for session in self._sessions.values()),
             ignored_signals=sum(standing.ignored_signals for standing in standings),
         )
 
@@ -289,16 +292,24 @@ class WhatsAppSessionPool:
             raise SessionNotFound(f"Session not found for company {SessionKey(company_id, device)}")
         return session
 
-    def on(self, *types: str, company_id: str | None = None, device: str | None = None) -> Callable[[H], H]:
+    def on(
+        self, *types: str, company_id: str | None = None, device: str | None = None, durable: bool = False
+    ) -> Callable[[H], H]:
         """Register a handler for events of these types (none: all), of one company or device where given.
 
         A handler is an async function of one argument, or a plain one, which runs in a thread. Events of one session
         reach it one after another, in order.
+
+        With ``durable``, for ``message`` alone, a message stays in the session's inbox until the handler has returned.
+        One that raises is called again after 5, 10, 20 … s, ten times in all; what it has not done when the
+        application ends or crashes comes again, ``redelivered``, so it may come twice but is never lost.
         """
         wants = Filter(types, company_id, device)
+        if durable and set(types) != {"message"}:
+            raise ConfigurationError("only messages are durable: on('message', durable=True)")
 
         def register(handler: H) -> H:
-            self._bus.add_handler(handler, wants)
+            self._bus.add_handler(handler, wants, durable=durable)
             return handler
 
         return register

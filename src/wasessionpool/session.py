@@ -30,23 +30,42 @@ from .errors import (
     StorageError,
     WhatsAppPoolError,
 )
-from .events import MessageEvent, MessageSentEvent, ReceiptEvent, ReconnectFailedEvent, ReconnectingEvent
+from .events import (
+    MessageEvent,
+    MessageSentEvent,
+    PresenceEvent,
+    ReceiptEvent,
+    ReconnectFailedEvent,
+    ReconnectingEvent,
+    TypingEvent,
+)
+from .inbound import Inbound
 from .links import (
     DriverEvent,
+    InboxBlocked,
+    InboxItem,
     KeepAliveMissed,
     KeepAliveRestored,
     LinkEnded,
     LinkLost,
     LinkUp,
-    MessageReceived,
     PairingAccepted,
     PairingOffered,
     PairingQueued,
     PairingStarted,
-    ReceiptReceived,
+    PresenceChanged,
+    TypingChanged,
 )
 from .messages import OutgoingMessage, to_message
-from .models import DeviceLocation, DisconnectReason, SentMessage, SessionRecord, SessionStatus, Status
+from .models import (
+    DeviceLocation,
+    DisconnectReason,
+    InboundMessage,
+    SentMessage,
+    SessionRecord,
+    SessionStatus,
+    Status,
+)
 from .operations import LogOut, MarkRead, Operation
 from .settings import PoolSettings
 from .standing import Standing
@@ -80,6 +99,7 @@ class Session:
     def __init__(self, record: SessionRecord, backends: Backends) -> None:
         self.key = record.key
         self.standing = Standing(record, backends.bus, backends.clock)
+        self.inbound = Inbound(self.key, backends.bus, self._receive, keep=backends.settings.inbox_keep)
         self._backends = backends
         self._fence = 0
         self._scope: anyio.CancelScope | None = None
@@ -110,7 +130,8 @@ class Session:
         """
         async with self._starting:
             if not self.running:
-                if self._ending:
+                if self._scope is not None:
+                    self._scope.cancel()
                     await self._over.wait()
                 await self._backends.tasks.start(self._run, {**asked, "desired": "running"})
                 return
@@ -141,7 +162,7 @@ class Session:
         if not self._ending:
             self._ending = True
             self.standing.link_ended(LinkEnded(reason=reason))
-            self._scope.cancel()
+        self._scope.cancel()
         await self._over.wait()
 
     async def disconnect(self) -> None:
@@ -171,6 +192,7 @@ class Session:
             self.standing.link_ended(LinkEnded(reason=DisconnectReason.LOGGED_OUT))
         async with self._owned():
             await self._backends.store.delete(self.key)
+            self.inbound.forget()
             if not forget:
                 self.standing.forget_link()
                 await self._save()
@@ -320,19 +342,31 @@ class Session:
     async def _run(self, asked: dict[str, Any], *, task_status: TaskStatus[None]) -> None:
         self._over, self._ending = anyio.Event(), False
         try:
-            async with self._owned() as ownership, self._backends.store.device(self.key) as device:
+            async with (
+                self._owned() as ownership,
+                self._backends.store.device(self.key) as device,
+                self._backends.driver.inbox(self.key, device) as inbox,
+                anyio.create_task_group() as acknowledging,
+            ):
                 self.standing.update(**asked)
                 await self._save()
+                acknowledging.start_soon(self.inbound.acknowledge, inbox, self._complain)
                 with anyio.CancelScope() as self._scope:
                     self.begin()
                     task_status.started()
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._leave_when_lost, ownership)
+                        tasks.start_soon(self.inbound.run, inbox, self._complain)
                         await self._supervise(device)
+                        # Who is logged out, too, gets what came before.
+                        await self.inbound.settled()
                         tasks.cancel_scope.cancel()
                 self._ending = True
                 with anyio.CancelScope(shield=True):
                     await self._save_quietly()
+                if self.standing.reason is DisconnectReason.SHUTDOWN:
+                    await self.inbound.landed()
+                acknowledging.cancel_scope.cancel()
         except Exception:
             if self._scope is None:
                 raise
@@ -424,7 +458,7 @@ class Session:
                 case KeepAliveMissed() if event.failures >= settings.health_failures:
                     self.standing.doubt(event.failures)
                     return LinkEnded(reason=DisconnectReason.KEEPALIVE, detail="keep-alives went unanswered")
-                case MessageReceived() | ReceiptReceived() | KeepAliveMissed() | KeepAliveRestored():
+                case _ if not isinstance(event, LinkUp | LinkLost | PairingStarted | PairingAccepted | PairingOffered):
                     self._take(event)
                     continue
             if patience is not None:
@@ -448,17 +482,31 @@ class Session:
                 standing.doubt(event.failures)
             case KeepAliveRestored():
                 standing.trust()
-            case MessageReceived():
-                message = standing.event(MessageEvent, **dict(event.message))
-                message._reply, message._mark_read = self.reply, self.acknowledge_reading
-                if not message.from_me:
-                    standing.messages_received += 1
-                standing.active()
-                standing.publish(message)
-            case ReceiptReceived():
-                standing.emit(ReceiptEvent, **event.model_dump(exclude={"type"}))
+            case PresenceChanged():
+                standing.presences_missed += event.missed
+                standing.emit(PresenceEvent, **dict(event.presence))
+            case TypingChanged():
+                standing.presences_missed += event.missed
+                standing.emit(TypingEvent, **dict(event.typing))
+            case InboxBlocked():
+                standing.error(event.code, event.detail)
             case _:
                 pass
+
+    def _receive(self, item: InboxItem) -> MessageEvent | ReceiptEvent:
+        """Make the event of a message or receipt; a message counts once, however often it is handed over."""
+        standing, content = self.standing, item.content
+        if not isinstance(content, InboundMessage):
+            return standing.event(ReceiptEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(content))
+        message = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(content))
+        message._reply, message._mark_read = self.reply, self.acknowledge_reading
+        if not content.from_me and not item.redelivered:
+            standing.messages_received += 1
+        standing.active()
+        return message
+
+    def _complain(self, error: StorageError) -> None:
+        self.standing.error(error.code, error.message)
 
     def _plan(self, end: LinkEnded) -> float | None:
         """Decide how long to wait before the next link; ``None``: there is none."""

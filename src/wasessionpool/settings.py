@@ -41,6 +41,8 @@ class PoolSettings(BaseModel):
     max_sessions: int = Field(default=100, ge=1)
     sessions_per_worker: int = Field(default=50, ge=1)
     max_pairings: int = Field(default=8, ge=1)
+    inbox_keep: int = Field(default=1000, ge=0)
+    inbox_max_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
     send_timeout: Seconds = 30.0
     connect_timeout: Seconds = 30.0
     shutdown_timeout: Seconds = 10.0

@@ -62,6 +62,7 @@ class Standing:
         self.messages_received = 0
         self.errors = 0
         self.links = 0
+        self.presences_missed = 0
         self.ignored_signals = 0
         self._bus = bus
         self._clock = clock
@@ -216,12 +217,12 @@ class Standing:
     def emit(self, model: type[E], /, **fields: Any) -> None:
         self.publish(self.event(model, **fields))
 
-    def event(self, model: type[E], /, **fields: Any) -> E:
-        """Make the session's next event."""
+    def event(self, model: type[E], /, *, event_id: str | None = None, **fields: Any) -> E:
+        """Make the session's next event, with an id of its own where none is given."""
         self._sequence += 1
         now = self._clock.now()
         return model(
-            id=str(ULID.from_datetime(now)),
+            id=event_id or str(ULID.from_datetime(now)),
             time=now,
             company_id=self.record.company_id,
             device=self.record.device,

@@ -7,17 +7,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import pytest
 
-from wasessionpool.abc import Connection
+from wasessionpool.abc import Connection, Inbox
 from wasessionpool.drivers.neonize import NeonizeDriver
-from wasessionpool.links import DriverEvent
 from wasessionpool.models import DeviceLocation, SessionRecord
 
-EventT = TypeVar("EventT", bound=DriverEvent)
+EventT = TypeVar("EventT")
 NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "", "SSL_CERT_DIR": "/nonexistent"}
 """An environment whose workers reach nothing: port 9 refuses."""
 
@@ -30,19 +29,30 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @dataclass
 class Link:
-    """A connection under a reader that keeps all its events."""
+    """A connection and an inbox under readers that keep all their events, and acknowledge what the inbox had."""
 
     connection: Connection
-    events: list[DriverEvent] = field(default_factory=list)
+    inbox: Inbox
+    events: list[Any] = field(default_factory=list)
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def read(self) -> None:
         async for event in self.connection:
-            self.events.append(event)
-            self.changed.set()
-            self.changed = anyio.Event()
+            self._note(event)
 
-    async def next(self, kind: type[EventT], after: DriverEvent | None = None, timeout: float = 20) -> EventT:
+    async def empty_inbox(self) -> None:
+        while True:
+            for item in await self.inbox.read(0, 100):
+                self._note(item.content)
+                await self.inbox.acknowledge([item.number])
+            await self.inbox.changed()
+
+    def _note(self, event: object) -> None:
+        self.events.append(event)
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    async def next(self, kind: type[EventT], after: object = None, timeout: float = 20) -> EventT:
         """Return the first event of a kind, or the first after an earlier one."""
         start = 0 if after is None else next(i for i, event in enumerate(self.events) if event is after) + 1
         with anyio.move_on_after(timeout):
@@ -63,9 +73,14 @@ class Session:
 
     @asynccontextmanager
     async def link(self, driver: NeonizeDriver) -> AsyncIterator[Link]:
-        async with driver.connect(self.record, self.device) as connection, anyio.create_task_group() as tasks:
-            link = Link(connection)
+        async with (
+            driver.inbox(self.record.key, self.device) as inbox,
+            driver.connect(self.record, self.device) as connection,
+            anyio.create_task_group() as tasks,
+        ):
+            link = Link(connection, inbox)
             tasks.start_soon(link.read)
+            tasks.start_soon(link.empty_inbox)
             yield link
             tasks.cancel_scope.cancel()
 
@@ -79,6 +94,6 @@ def session(tmp_path: Path) -> SessionFactory:
         directory = tmp_path / company_id / "auth_info"
         directory.mkdir(parents=True, exist_ok=True)
         record = SessionRecord.model_validate({"company_id": company_id, "created_at": datetime.now(UTC), **fields})
-        return Session(record, DeviceLocation(directory / "device.db"))
+        return Session(record, DeviceLocation(directory / "device.db", directory.parent / "inbox"))
 
     return make

@@ -14,12 +14,13 @@ from wasessionpool.drivers.neonize.hosted import Hosted
 from wasessionpool.drivers.neonize.wire import Start
 from wasessionpool.links import KeepAliveMissed, LinkEnded, LinkLost, LinkUp, PairingAccepted, PairingOffered
 from wasessionpool.messages import MAX_TEXT
-from wasessionpool.models import Contact, DisconnectReason
+from wasessionpool.models import Contact, DisconnectReason, Presence, Typing
 
 NEONIZE = load_neonize()
 EVENTS, CONTENT = NEONIZE.events, NEONIZE.content
 ME = Contact(id="79001111111@s.whatsapp.net", phone_number="+79001111111", lid="771@lid")
 PHONE, LID = "79002222222@s.whatsapp.net", "772@lid"
+START = Start(session="a:main:1", database="/x", inbox="/i", inbox_max_bytes=1, device_name="n")
 THEM = Contact(id=PHONE, phone_number="+79002222222", lid=LID)
 
 
@@ -184,8 +185,25 @@ def test_no_timestamp_breaks_a_message(timestamp: int) -> None:
     assert convert.moment(timestamp).tzinfo is UTC
 
 
+def test_presences_and_typing() -> None:
+    gone = EVENTS.Presence(From=jid(PHONE), Unavailable=True, LastSeen=1_700_000_000)
+    here = EVENTS.Presence(From=jid(PHONE), Unavailable=False, LastSeen=-62135596800)
+    who = Contact(id=PHONE, phone_number="+79002222222")
+    seen = datetime.fromtimestamp(1_700_000_000, UTC)
+    assert convert.presence(gone) == Presence(contact=who, available=False, last_seen=seen)
+    assert convert.presence(here) == Presence(contact=who, available=True)
+    for state, media, expected in (
+        ("COMPOSING", "TEXT", "composing"),
+        ("COMPOSING", "AUDIO", "recording"),
+        ("PAUSED", "TEXT", "paused"),
+    ):
+        kind = EVENTS.ChatPresence
+        told = kind(MessageSource=source(LID, LID, PHONE), State=getattr(kind, state), Media=getattr(kind, media))
+        assert convert.typing(told, ME) == Typing(chat=THEM, sender=THEM, state=expected)
+
+
 def hosted(*, pairing: bool = False) -> Hosted:
-    return Hosted(Start(session="a:main:1", database="/x", device_name="n", pairing=pairing), credit=1)
+    return Hosted(START.model_copy(update={"pairing": pairing}), credit=1)
 
 
 def device() -> Any:

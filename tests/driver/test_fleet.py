@@ -91,7 +91,7 @@ async def test_a_name_that_means_something_to_sqlite(driver: NeonizeDriver, sess
     one = session("x")
     odd = one.device.database.parent / "a%20b#c?d é"
     odd.mkdir()
-    one = Session(one.record, type(one.device)(odd / "device.db"))
+    one = Session(one.record, type(one.device)(odd / "device.db", odd / "inbox"))
     await end_of(one, driver)
     assert [path.name for path in odd.glob("*.db")] == ["device.db"]
     with sqlite3.connect(one.device.database) as database:

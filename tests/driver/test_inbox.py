@@ -1,37 +1,210 @@
+"""The inbox as both processes use it; SQLite is the real one, and the application's side runs on both backends."""
+
 from __future__ import annotations
 
-import threading
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
-from wasessionpool.drivers.neonize.inbox import Inbox
+import anyio
+import pytest
+
+from wasessionpool.drivers.neonize.inbox import InboxReader, InboxWriter
+from wasessionpool.errors import StorageError
+from wasessionpool.models import Contact, InboundMessage, InboundReceipt
+
+pytestmark = pytest.mark.anyio
+BOB = Contact(id="79001234567@s.whatsapp.net")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RECEIPT = InboundReceipt(message_ids=("a",), chat=BOB, sender=BOB, receipt="read", timestamp=NOW)
+OpenReader = Callable[[], AbstractAsyncContextManager[InboxReader]]
 
 
-def test_keeps_the_order() -> None:
-    inbox = Inbox()
-    assert [inbox.put(17, data) for data in (b"1", b"2")] == [True, True]
-    assert [inbox.take(), inbox.take(), inbox.take()] == [(17, b"1"), (17, b"2"), None]
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_a_full_inbox_makes_its_writer_wait() -> None:
-    inbox = Inbox(room=1)
-    inbox.put(17, b"1")
-    written: list[bool] = []
-    writer = threading.Thread(target=lambda: written.append(inbox.put(17, b"2")))
-    writer.start()
-    writer.join(0.05)
-    assert writer.is_alive()
-    assert inbox.take() == (17, b"1")
-    writer.join(5)
-    assert written == [True]
-    assert inbox.take() == (17, b"2")
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "100% in#box?.d"
 
 
-def test_closing_releases_the_writer_and_keeps_what_is_inside() -> None:
-    inbox = Inbox(room=1)
-    inbox.put(17, b"1")
-    written: list[bool] = []
-    writer = threading.Thread(target=lambda: written.append(inbox.put(17, b"2")))
-    writer.start()
-    inbox.close()
-    writer.join(5)
-    assert written == [False]
-    assert [inbox.take(), inbox.take()] == [(17, b"1"), None]
+@pytest.fixture
+def writer(path: Path) -> InboxWriter:
+    return InboxWriter(path, 64 * 1024 * 1024)
+
+
+@pytest.fixture
+def open_reader(path: Path) -> OpenReader:
+    @asynccontextmanager
+    async def open_() -> AsyncIterator[InboxReader]:
+        reader = InboxReader(path, anyio.CapacityLimiter(2))
+        await reader.open()
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
+    return open_
+
+
+def message(number: int) -> InboundMessage:
+    return InboundMessage(message_id=str(number), chat=BOB, sender=BOB, text=f"text {number}", timestamp=NOW)
+
+
+def receive(writer: InboxWriter, *contents: InboundMessage | InboundReceipt | None) -> None:
+    for _content in contents:
+        assert writer.append(17, b"raw")
+    rows = writer.unconverted(100)
+    assert [(code, data) for _number, code, data in rows] == [(17, b"raw")] * len(contents)
+    writer.convert([number for number, _code, _data in rows], contents)
+
+
+async def test_keeps_order_and_ids_until_acknowledged(writer: InboxWriter, open_reader: OpenReader) -> None:
+    async with open_reader() as reader:
+        receive(writer, message(1), None, RECEIPT, message(2))
+        items = await reader.read(0, 100)
+        assert [item.content for item in items] == [message(1), RECEIPT, message(2)]
+        assert not any(item.redelivered for item in items)
+        assert len({item.event_id for item in items}) == 3
+        assert [item.content for item in await reader.read(items[0].number, 1)] == [RECEIPT]
+        await reader.acknowledge([items[0].number, items[1].number])
+    async with open_reader() as reader:
+        receive(writer, message(3))
+        again = await reader.read(0, 100)
+        assert [(item.content, item.redelivered) for item in again] == [(message(2), True), (message(3), False)]
+        assert again[0].event_id == items[2].event_id
+
+
+async def test_what_is_not_converted_yet_holds_back_what_follows(writer: InboxWriter, open_reader: OpenReader) -> None:
+    async with open_reader() as reader:
+        receive(writer, message(1))
+        writer.append(17, b"raw")
+        assert [item.content for item in await reader.read(0, 100)] == [message(1)]
+        number, *_ = writer.unconverted(100)[0]
+        writer.convert([number], [message(2)])
+        assert [item.content for item in await reader.read(0, 100)] == [message(1), message(2)]
+
+
+async def test_what_a_dead_worker_left_is_converted_by_the_next(
+    writer: InboxWriter, path: Path, open_reader: OpenReader
+) -> None:
+    receive(writer, message(1))
+    writer.append(17, b"left")
+    writer.close()
+    second = InboxWriter(path, 1 << 20)
+    rows = second.unconverted(100)
+    assert [data for _number, _code, data in rows] == [b"left"]
+    second.convert([rows[0][0]], [message(2)])
+    async with open_reader() as reader:
+        assert [item.content for item in await reader.read(0, 100)] == [message(1), message(2)]
+
+
+async def test_a_full_inbox_takes_more_once_something_was_acknowledged(path: Path, open_reader: OpenReader) -> None:
+    writer = InboxWriter(path, 100_000)
+    numbers = []
+    while writer.append(17, b"x" * 10_000):
+        number, *_ = writer.unconverted(1)[0]
+        writer.convert([number], [message(number)])
+        numbers.append(number)
+    assert 5 < len(numbers) < 400
+    async with open_reader() as reader:
+        await reader.acknowledge(numbers)
+    assert writer.append(17, b"x")
+
+
+async def test_trims_to_the_newest(writer: InboxWriter, open_reader: OpenReader) -> None:
+    async with open_reader() as reader:
+        receive(writer, *(message(number) for number in range(10)))
+        assert await reader.trim(20) == 0
+        assert await reader.trim(3) == 7
+        assert [item.content for item in await reader.read(0, 100)] == [message(7), message(8), message(9)]
+        assert await reader.trim(0) == 3
+
+
+async def test_waits_for_news(writer: InboxWriter, open_reader: OpenReader) -> None:
+    async with open_reader() as reader, anyio.create_task_group() as tasks:
+        heard = anyio.Event()
+
+        async def listen() -> None:
+            assert await reader.read(0, 1) == []
+            await reader.changed()
+            assert len(await reader.read(0, 1)) == 1
+            heard.set()
+
+        tasks.start_soon(listen)
+        await anyio.wait_all_tasks_blocked()
+        receive(writer, message(1))
+        reader.notify()
+        await heard.wait()
+
+
+async def test_before_a_worker_made_the_file_there_is_nothing(path: Path, open_reader: OpenReader) -> None:
+    async with open_reader() as reader:
+        assert await reader.read(0, 1) == []
+        await reader.acknowledge([1])
+        assert await reader.trim(0) == 0
+        assert not path.exists()
+
+
+async def test_a_damaged_file_is_put_aside(
+    path: Path, open_reader: OpenReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_bytes(b"this is no database" * 100)
+    async with open_reader() as reader:
+        assert await reader.read(0, 1) == []
+        receive(InboxWriter(path, 1 << 20), message(1))
+        assert [item.content for item in await reader.read(0, 1)] == [message(1)]
+    assert path.with_name(f"{path.name}.damaged").exists()
+    assert "is damaged" in caplog.text
+
+
+async def test_a_file_that_cannot_be_opened_is_a_storage_error(path: Path, open_reader: OpenReader) -> None:
+    path.mkdir()
+    with pytest.raises(StorageError, match="the inbox cannot be used"):
+        async with open_reader():
+            pass
+
+
+KILLED = """
+import sys
+from wasessionpool.drivers.neonize.inbox import InboxWriter
+from pathlib import Path
+writer = InboxWriter(Path(sys.argv[1]), 1 << 30)
+number = 0
+while True:
+    number += 1
+    writer.append(17, b"%d" % number)
+    print(number, flush=True)
+"""
+
+
+async def test_no_message_is_lost_when_the_worker_is_killed(path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process:
+        told = [int(process.stdout.readline()) for _ in range(200)]
+        os.kill(process.pid, signal.SIGKILL)
+        told += [int(line) for line in process.stdout if line.endswith(b"\n")]
+    rows = InboxWriter(path, 1 << 30).unconverted(1_000_000)
+    kept = [int(data) for _number, _code, data in rows]
+    assert kept[: len(told)] == told
+    assert len(kept) - len(told) <= 1
+
+
+async def test_the_file_is_private(path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        receive(InboxWriter(path, 1 << 20), message(1))
+    finally:
+        os.umask(before)
+    files = list(path.parent.iterdir())
+    assert len(files) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}

@@ -32,7 +32,8 @@ from wasessionpool.models import DeviceLocation, SessionRecord
 
 async def main():
     record = SessionRecord(company_id="962302", created_at=datetime.now(UTC))
-    async with NeonizeDriver() as driver, driver.connect(record, DeviceLocation(Path(sys.argv[1]))) as connection:
+    device = DeviceLocation(Path(sys.argv[1]), Path(sys.argv[1]).with_name("inbox"))
+    async with NeonizeDriver() as driver, driver.connect(record, device) as connection:
         while not driver.workers():
             await anyio.sleep(0.01)
         print(driver.workers()[0].pid, flush=True)

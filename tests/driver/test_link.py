@@ -22,15 +22,13 @@ from wasessionpool.links import (
     LinkEnded,
     LinkLost,
     LinkUp,
-    MessageReceived,
     PairingAccepted,
     PairingOffered,
     PairingQueued,
     PairingStarted,
-    ReceiptReceived,
 )
 from wasessionpool.messages import Text
-from wasessionpool.models import DisconnectReason
+from wasessionpool.models import DisconnectReason, InboundMessage, InboundReceipt
 from wasessionpool.operations import LogOut, MarkRead
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
@@ -92,15 +90,15 @@ async def test_sends_and_receives(whatsapp: WhatsAppServer, driver: NeonizeDrive
         assert (received.text, received.id) == (text, sent.id)
         assert (sent.to, sent.company_id, sent.device) == (f"{OTHER}@s.whatsapp.net", "962302", "main")
         assert before <= sent.timestamp <= datetime.now(UTC) + timedelta(seconds=2)
-        delivered = await link.next(ReceiptReceived)
+        delivered = await link.next(InboundReceipt)
         assert delivered.message_ids == (sent.id,)
         assert delivered.receipt == "delivered"
         await other.read(received)
-        read = await link.next(ReceiptReceived, after=delivered)
+        read = await link.next(InboundReceipt, after=delivered)
         assert (read.receipt, read.sender.lid is not None) == ("read", True)
 
         message_id = await other.send(OWN, "Hello")
-        message = (await link.next(MessageReceived)).message
+        message = await link.next(InboundMessage)
         assert (message.message_id, message.kind, message.text) == (message_id, "text", "Hello")
         assert (message.sender_name, message.from_me, message.is_group) == ("Anna", False, False)
         assert message.chat == message.sender
@@ -122,7 +120,7 @@ async def test_the_longest_text_arrives(
         await link.connection.send(Address(OTHER), Text(text=text))
         assert (await other.next_message()).text == text
         await other.send(OWN, text + "more")
-        assert (await link.next(MessageReceived)).message.text == text
+        assert (await link.next(InboundMessage)).text == text
 
 
 async def test_a_slow_reader_loses_no_message_and_delays_no_other_session(
@@ -130,25 +128,29 @@ async def test_a_slow_reader_loses_no_message_and_delays_no_other_session(
 ) -> None:
     other, slow, quick = whatsapp.contact(OTHER), session("slow"), session("quick")
     await paired(slow, driver, whatsapp)
-    async with quick.link(driver) as link, driver.connect(slow.record, slow.device) as open_link:
+    async with (
+        quick.link(driver) as link,
+        driver.connect(slow.record, slow.device) as open_link,
+        driver.inbox(slow.record.key, slow.device) as inbox,
+    ):
         await pair(link, whatsapp, "79002223344")
-        iterator = aiter(open_link)
-        assert isinstance(await anext(iterator), LinkUp)
+        assert isinstance(await anext(aiter(open_link)), LinkUp)
         assert [worker.sessions for worker in driver.workers()] == [("slow", "quick")]
         for number in range(500):
             await other.send(OWN, str(number))
         await other.send("79002223344", "quick")
-        assert (await link.next(MessageReceived)).message.text == "quick"
-        received = [text async for text in _take(iterator, 500)]
+        assert (await link.next(InboundMessage)).text == "quick"
+        received: list[str | None] = []
+        position = 0
+        while len(received) < 500:
+            items = await inbox.read(position, 7)
+            if not items:
+                await inbox.changed()
+            for item in items:
+                position = item.number
+                if isinstance(item.content, InboundMessage):
+                    received.append(item.content.text)
     assert received == [str(number) for number in range(500)]
-
-
-async def _take(iterator: AsyncIterator[object], count: int) -> AsyncIterator[str | None]:
-    while count:
-        event = await anext(iterator)
-        if isinstance(event, MessageReceived):
-            count -= 1
-            yield event.message.text
 
 
 async def test_what_comes_while_pairing_is_handed_over_once(
@@ -161,9 +163,9 @@ async def test_what_comes_while_pairing_is_handed_over_once(
         await other.send(OWN, "early")
         await link.next(LinkUp)
         await other.send(OWN, "late")
-        early = await link.next(MessageReceived)
-        late = await link.next(MessageReceived, after=early)
-        assert [early.message.text, late.message.text] == ["early", "late"]
+        early = await link.next(InboundMessage)
+        late = await link.next(InboundMessage, after=early)
+        assert [early.text, late.text] == ["early", "late"]
 
 
 async def test_messages_of_the_own_phone(
@@ -173,7 +175,7 @@ async def test_messages_of_the_own_phone(
     async with session().link(driver) as link:
         await pair(link, whatsapp)
         await whatsapp.phone(OWN).send(OTHER, "from the phone")
-        message = (await link.next(MessageReceived)).message
+        message = await link.next(InboundMessage)
         assert message.from_me
         assert message.chat.id == f"{OTHER}@s.whatsapp.net"
         assert message.sender.id == f"{OWN}@s.whatsapp.net"

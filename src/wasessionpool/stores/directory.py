@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 RECORD = "session.json"
 KEYS = "auth_info"
-OWN = (KEYS, RECORD, "inbox", "debug.log")
+INBOX = "inbox"
+OWN = (KEYS, RECORD, INBOX, f"{INBOX}-wal", f"{INBOX}-shm", f"{INBOX}.damaged", "debug.log")
 
 
 class _Page(Frozen):
@@ -69,7 +70,8 @@ class DirectoryStore:
 
     @asynccontextmanager
     async def device(self, key: SessionKey) -> AsyncIterator[DeviceLocation]:
-        yield DeviceLocation(await run_sync(private_directory, self._directory(key) / KEYS) / "device.db")
+        keys = await run_sync(private_directory, self._directory(key) / KEYS)
+        yield DeviceLocation(keys / "device.db", keys.parent / INBOX)
 
     def _directory(self, key: SessionKey) -> Path:
         return self.path / key.directory

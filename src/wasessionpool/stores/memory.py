@@ -52,4 +52,5 @@ class MemoryStore:
     async def device(self, key: SessionKey) -> AsyncIterator[DeviceLocation]:
         if self._temporary is None:
             raise StorageError("the store is not open: enter it with `async with` first")
-        yield DeviceLocation(private_directory(Path(self._temporary.name) / key.directory) / "device.db")
+        directory = private_directory(Path(self._temporary.name) / key.directory)
+        yield DeviceLocation(directory / "device.db", directory / "inbox")

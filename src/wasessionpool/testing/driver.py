@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+from ulid import ULID
 
 from ..addresses import Address
-from ..links import DriverEvent, LinkEnded, LinkLost, LinkUp, MessageReceived, PairingOffered
+from ..links import DriverEvent, InboxItem, LinkEnded, LinkLost, LinkUp, PairingOffered
 from ..messages import OutgoingMessage
-from ..models import Contact, DeviceLocation, DisconnectReason, InboundMessage, SentMessage, SessionRecord
+from ..models import (
+    Contact,
+    DeviceLocation,
+    DisconnectReason,
+    InboundMessage,
+    InboundReceipt,
+    SentMessage,
+    SessionKey,
+    SessionRecord,
+)
 from ..operations import Operation
 
 BUFFER = 1000
 Script = Callable[["FakeLink"], Awaitable[None]]
 
 
+class FakeInbox:
+    """What a fake device received. ``acknowledged`` holds the numbers that came back."""
+
+    def __init__(self) -> None:
+        self.items: list[InboxItem] = []
+        self.acknowledged: list[int] = []
+        self._numbers = count(1)
+        self._changed = anyio.Event()
+
+    def put(self, content: InboundMessage | InboundReceipt) -> None:
+        """Let something arrive."""
+        number = next(self._numbers)
+        self.items.append(InboxItem(number=number, event_id=str(ULID()), content=content))
+        self._changed.set()
+
+    def reopen(self) -> None:
+        """Mark what is left as having been there before."""
+        self.items = [item.model_copy(update={"redelivered": True}) for item in self.items]
+
+    async def read(self, after: int, limit: int) -> Sequence[InboxItem]:
+        await anyio.lowlevel.checkpoint()
+        self._changed = anyio.Event()
+        return [item for item in self.items if item.number > after][:limit]
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+
+    async def acknowledge(self, numbers: Sequence[int]) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.acknowledged += numbers
+        self.items = [item for item in self.items if item.number not in numbers]
+
+    async def trim(self, keep: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        expired = max(0, len(self.items) - keep)
+        del self.items[:expired]
+        return expired
+
+
 class FakeLink:
     """One connection. What it is told to report reaches the session; what the session sends is in ``sent``."""
 
-    def __init__(self, record: SessionRecord) -> None:
+    def __init__(self, record: SessionRecord, inbox: FakeInbox) -> None:
         self.record = record
+        self.inbox = inbox
         self.sent: list[tuple[Address, OutgoingMessage]] = []
         self.operations: list[Operation] = []
         self.closed = anyio.Event()
@@ -74,12 +126,12 @@ class FakeLink:
         self._send.close()
 
     def receive(self, text: str, sender: str = "+79001234567") -> None:
-        """Report a text message from ``sender``."""
+        """Let a text message from ``sender`` arrive."""
         contact = Contact(id=f"{sender.removeprefix('+')}@s.whatsapp.net", phone_number=sender)
         message = InboundMessage(
             message_id=f"IN{next(self._ids)}", chat=contact, sender=contact, text=text, timestamp=datetime.now(UTC)
         )
-        self.report(MessageReceived(message=message))
+        self.inbox.put(message)
 
 
 async def link_at_once(link: FakeLink) -> None:
@@ -96,6 +148,7 @@ class FakeDriver:
     def __init__(self, script: Script = link_at_once) -> None:
         self.script = script
         self.links: list[FakeLink] = []
+        self.inboxes: dict[SessionKey, FakeInbox] = defaultdict(FakeInbox)
         self.open_links = 0
 
     @property
@@ -104,8 +157,14 @@ class FakeDriver:
         return self.links[-1]
 
     @asynccontextmanager
+    async def inbox(self, key: SessionKey, device: DeviceLocation) -> AsyncIterator[FakeInbox]:  # noqa: ARG002 - no files here
+        inbox = self.inboxes[key]
+        inbox.reopen()
+        yield inbox
+
+    @asynccontextmanager
     async def connect(self, record: SessionRecord, device: DeviceLocation) -> AsyncIterator[FakeLink]:  # noqa: ARG002 - no keys here
-        link = FakeLink(record)
+        link = FakeLink(record, self.inboxes[record.key])
         self.links.append(link)
         self.open_links += 1
         try:

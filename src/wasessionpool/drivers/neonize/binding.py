@@ -34,6 +34,8 @@ EVENT_CODES = {
     "Disconnected": 12,
     "Message": 17,
     "Receipt": 18,
+    "ChatPresence": 19,
+    "Presence": 20,
 }
 """The events that the engine asks for, under neonize's numbers."""
 

@@ -31,18 +31,20 @@ from ...links import (
     LinkEnded,
     LinkLost,
     LinkUp,
-    MessageReceived,
     PairingAccepted,
     PairingOffered,
     PairingQueued,
     PairingStarted,
-    ReceiptReceived,
+    PresenceChanged,
+    TypingChanged,
 )
 from ...messages import OutgoingMessage
-from ...models import DeviceLocation, DisconnectReason, SentMessage, SessionRecord, Status
+from ...models import DeviceLocation, DisconnectReason, SentMessage, SessionKey, SessionRecord, Status
 from ...operations import Operation
+from ...waiting import first
 from .database import forget_unlinked, is_linked, uri_path
 from .fleet import Fleet
+from .inbox import InboxReader
 from .process import Hosting, WorkerProcess
 from .wire import Answer, Credit, Failure, Request, SendText, Start
 
@@ -62,7 +64,7 @@ LINGER = 75.0
 """Seconds for a stopped client to let go of its database; beyond them its worker is killed."""
 
 HANDOVER_TIMEOUT = 5.0
-CREDIT_STEP = 32
+CREDIT_STEP = 16
 STATES_KEPT = 64
 PROXY_SCHEMES = ("http", "https", "socks5")
 RESTRICTED_RECIPIENT = 463
@@ -79,12 +81,14 @@ class Terms:
     pairing_slots: anyio.Semaphore
     device_name: DeviceName
     send_timeout: float
+    inbox_max_bytes: int
+    inboxes: dict[SessionKey, InboxReader]
 
 
 class NeonizeConnection:
     """One link to WhatsApp; iterate it for its events.
 
-    A reader that is slow makes WhatsApp wait with messages. Of the rest it may miss the oldest, never the newest.
+    A reader that is slow misses people's coming and going, and of the rest the oldest, never the newest.
     Iterating raises ``ConfigurationError`` or ``DriverError`` where no worker can run in this installation.
     """
 
@@ -96,12 +100,12 @@ class NeonizeConnection:
         self.states_dropped = 0
         self._terms = terms
         self._record = record
-        self._database = device.database
+        self._device = device
         self._session = f"{record.company_id}:{record.device}:{generation}"
         self._before = before
         self._scope = anyio.CancelScope()
         self._states: deque[DriverEvent] = deque()
-        self._messages: deque[DriverEvent] = deque()
+        self._presences: deque[DriverEvent] = deque()
         self._taken = 0
         self._end: LinkEnded | None = None
         self._error: WhatsAppPoolError | None = None
@@ -117,9 +121,9 @@ class NeonizeConnection:
         while not self._finished:
             if self._states:
                 return self._states.popleft()
-            if self._messages:
+            if self._presences:
                 self._grant()
-                return self._messages.popleft()
+                return self._presences.popleft()
             if self._error is not None:
                 raise self._error
             if self._end is not None:
@@ -190,7 +194,7 @@ class NeonizeConnection:
             self._take(LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail=error.message))
 
     async def _is_linked(self) -> bool:
-        return await to_thread.run_sync(is_linked, self._database, abandon_on_cancel=True)
+        return await to_thread.run_sync(is_linked, self._device.database, abandon_on_cancel=True)
 
     async def _pair(self) -> bool:
         """Pair in a worker of its own; returns whether the phone confirmed, else the link has ended."""
@@ -201,7 +205,7 @@ class NeonizeConnection:
             self._take(PairingQueued())
             await slots.acquire()
         try:
-            await to_thread.run_sync(forget_unlinked, self._database)
+            await to_thread.run_sync(forget_unlinked, self._device.database)
             self._status = Status.PAIRING
             self._take(PairingStarted())
             async with self._terms.fleet.pairing() as worker:
@@ -225,18 +229,16 @@ class NeonizeConnection:
                     self._take(event)
                 case LinkUp() | LinkEnded():
                     linked.set()
-                case MessageReceived() | ReceiptReceived():
-                    self._take(event)
 
-        hosting = worker.host(self._start(pairing=True), take)
+        hosting = worker.host(self._start(pairing=True), take, self._stored)
         with anyio.move_on_after(PAIRING_TIMEOUT):
-            await _first(accepted, hosting.ended)
+            await first(accepted.wait, hosting.ended.wait)
         if not accepted.is_set():
             hosting.take(LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="nobody confirmed"))
             return False
         self._settle_on(worker, hosting)
         with anyio.move_on_after(FIRST_LINK_TIMEOUT):
-            await _first(linked, hosting.ended)
+            await first(linked.wait, hosting.ended.wait)
         worker.stop(hosting)
         with anyio.move_on_after(HANDOVER_TIMEOUT):
             await hosting.over.wait()
@@ -245,7 +247,7 @@ class NeonizeConnection:
 
     async def _serve(self) -> None:
         async with self._terms.fleet.shard() as worker:
-            hosting = worker.host(self._start(pairing=False), self._take)
+            hosting = worker.host(self._start(pairing=False), self._take, self._stored)
             self._settle_on(worker, hosting)
             try:
                 with anyio.move_on_after(START_TIMEOUT):
@@ -276,7 +278,9 @@ class NeonizeConnection:
         name = self._terms.device_name
         return Start(
             session=self._session,
-            database=uri_path(self._database),
+            database=uri_path(self._device.database),
+            inbox=str(self._device.inbox),
+            inbox_max_bytes=self._terms.inbox_max_bytes,
             device_name=name if isinstance(name, str) else name(self._record),
             proxy=self._record.proxy,
             pairing=pairing,
@@ -287,8 +291,8 @@ class NeonizeConnection:
             case LinkEnded():
                 self._end = self._end or event
                 self._status = Status.DISCONNECTED
-            case MessageReceived() | ReceiptReceived():
-                self._messages.append(event)
+            case PresenceChanged() | TypingChanged():
+                self._presences.append(event)
             case _:
                 if isinstance(event, LinkUp):
                     self._status = Status.CONNECTED
@@ -300,6 +304,10 @@ class NeonizeConnection:
                 self._states.append(event)
         self._changed.set()
 
+    def _stored(self) -> None:
+        if inbox := self._terms.inboxes.get(self._record.key):
+            inbox.notify()
+
     def _settle_on(self, worker: WorkerProcess, hosting: Hosting) -> None:
         self._place = (worker, hosting)
         self._taken = 0
@@ -308,7 +316,7 @@ class NeonizeConnection:
         self._taken += 1
         if self._taken >= CREDIT_STEP and self._place is not None:
             worker, hosting = self._place
-            worker.send(Credit(session=hosting.session, messages=self._taken))
+            worker.send(Credit(session=hosting.session, presences=self._taken))
             self._taken = 0
 
     async def _ask(self, request: Request) -> Answer:
@@ -346,14 +354,3 @@ def _is_proxy(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in PROXY_SCHEMES and bool(parts.hostname)
-
-
-async def _first(*events: anyio.Event) -> None:
-    async with anyio.create_task_group() as tasks:
-
-        async def wait(event: anyio.Event) -> None:
-            await event.wait()
-            tasks.cancel_scope.cancel()
-
-        for event in events:
-            tasks.start_soon(wait, event)

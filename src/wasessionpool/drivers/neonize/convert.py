@@ -6,9 +6,8 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ...links import ReceiptReceived
 from ...messages import MAX_TEXT
-from ...models import Contact, InboundMessage
+from ...models import Contact, InboundMessage, InboundReceipt, Presence, Typing
 
 if TYPE_CHECKING:
     from neonize.proto import Neonize_pb2
@@ -81,13 +80,13 @@ def message(event: Neonize_pb2.Message, me: Contact) -> InboundMessage | None:
     )
 
 
-def receipt(event: Neonize_pb2.Receipt, me: Contact) -> ReceiptReceived | None:
+def receipt(event: Neonize_pb2.Receipt, me: Contact) -> InboundReceipt | None:
     """Return the receipt, or ``None`` where it says neither delivered nor read nor played."""
     what = _RECEIPTS.get(event.Type)
     if what is None or event.MessageSource.IsFromMe or not event.MessageIDs:
         return None
     chat, sender = _people(event.MessageSource, me)
-    return ReceiptReceived.model_validate(
+    return InboundReceipt.model_validate(
         {
             "message_ids": tuple(event.MessageIDs),
             "chat": chat,
@@ -96,6 +95,18 @@ def receipt(event: Neonize_pb2.Receipt, me: Contact) -> ReceiptReceived | None:
             "timestamp": moment(event.Timestamp),
         }
     )
+
+
+def presence(event: Neonize_pb2.Presence) -> Presence:
+    last_seen = moment(event.LastSeen) if event.LastSeen > 0 else None
+    return Presence(contact=contact(event.From), available=not event.Unavailable, last_seen=last_seen)
+
+
+def typing(event: Neonize_pb2.ChatPresence, me: Contact) -> Typing:
+    chat, sender = _people(event.MessageSource, me)
+    writing = "recording" if event.Media == event.AUDIO else "composing"
+    state = writing if event.State == event.COMPOSING else "paused"
+    return Typing.model_validate({"chat": chat, "sender": sender, "state": state})
 
 
 def jid(value: Neonize_pb2.JID) -> str:

@@ -12,11 +12,14 @@ from typing import Self
 
 import anyio
 
-from ...abc import Connection
+from ...abc import Connection, Inbox
 from ...errors import ConfigurationError, DriverError
 from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord
 from .connection import DeviceName, NeonizeConnection, Terms
 from .fleet import Fleet, WorkerInfo
+from .inbox import InboxReader
+
+INBOX_THREADS = 8
 
 
 class NeonizeDriver:
@@ -25,7 +28,8 @@ class NeonizeDriver:
     Leaving it ends the workers. ``environment`` is laid over that of the application for them.
     ``sessions_per_worker`` linked devices share a worker; ``max_pairings`` devices pair at once, more wait.
     ``send_timeout`` is how long a send or call may take (a backstop: the pool's own, which is shorter, comes first),
-    ``stop_timeout`` how long leaving a connection may; both in seconds. ``device_name`` is what the phone shows in its
+    ``stop_timeout`` how long leaving a connection may; both in seconds. ``inbox_max_bytes`` is the size at which a
+    session's inbox makes WhatsApp wait. ``device_name`` is what the phone shows in its
     list of linked devices: one name for all, or a function of the session's record.
     Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
     """
@@ -39,6 +43,7 @@ class NeonizeDriver:
         max_pairings: int = 8,
         send_timeout: float = 40.0,
         stop_timeout: float = 5.0,
+        inbox_max_bytes: int = 64 * 1024 * 1024,
         device_name: DeviceName = "wasessionpool",
     ) -> None:
         if sessions_per_worker < 1 or max_pairings < 1:
@@ -49,6 +54,7 @@ class NeonizeDriver:
         self._max_pairings = max_pairings
         self._send_timeout = send_timeout
         self._stop_timeout = stop_timeout
+        self._inbox_max_bytes = inbox_max_bytes
         self._device_name = device_name
         self._generations = count(1)
         self._connections: dict[SessionKey, NeonizeConnection] = {}
@@ -68,7 +74,15 @@ class NeonizeDriver:
                 environment=self._environment,
                 sessions_per_worker=self._sessions_per_worker,
             )
-            self._terms = Terms(fleet, anyio.Semaphore(self._max_pairings), self._device_name, self._send_timeout)
+            self._terms = Terms(
+                fleet=fleet,
+                pairing_slots=anyio.Semaphore(self._max_pairings),
+                device_name=self._device_name,
+                send_timeout=self._send_timeout,
+                inbox_max_bytes=self._inbox_max_bytes,
+                inboxes={},
+            )
+            self._reading = anyio.CapacityLimiter(INBOX_THREADS)
             self._tasks = tasks
             self._stack = stack.pop_all()
         return self
@@ -93,6 +107,22 @@ class NeonizeDriver:
     def workers(self) -> tuple[WorkerInfo, ...]:
         """Return the worker processes of this moment."""
         return self._terms.fleet.workers() if self._terms is not None else ()
+
+    @asynccontextmanager
+    async def inbox(self, key: SessionKey, device: DeviceLocation) -> AsyncIterator[Inbox]:
+        """Open what the device received, whether there is a link or not; raises ``DriverError``."""
+        if self._terms is None:
+            raise DriverError("the driver is not entered: use it in 'async with'")
+        inboxes = self._terms.inboxes
+        if key in inboxes:
+            raise DriverError(f"the inbox of {key} is open already")
+        reader = inboxes[key] = InboxReader(device.inbox, self._reading)
+        try:
+            await reader.open()
+            yield reader
+        finally:
+            del inboxes[key]
+            await reader.close()
 
     @asynccontextmanager
     async def connect(self, record: SessionRecord, device: DeviceLocation) -> AsyncIterator[Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import queue
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -15,15 +15,17 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from ...links import DriverEvent, LinkEnded, MessageReceived
-from ...models import DisconnectReason
+from ...links import DriverEvent, InboxBlocked, LinkEnded, PresenceChanged, TypingChanged
+from ...models import DisconnectReason, InboundMessage, InboundReceipt
 from ...operations import LogOut, MarkRead
 from . import convert, texts
 from .binding import EVENT_CODES, Binding
 from .gate import SETTLE, Gate
 from .hosted import Hosted
+from .inbox import InboxWriter
 from .lease import Lease
 from .library import Library
+from .pump import Pump
 from .wire import (
     Answer,
     Credit,
@@ -38,10 +40,20 @@ from .wire import (
     SendText,
     Sent,
     Start,
+    Stored,
 )
 
-CREDIT = 64
-"""Messages that a session hands over before the application has taken the first."""
+CREDIT = 32
+"""Presences that a session tells before the application has taken the first."""
+
+BATCH = 64
+"""Messages that are made readable before another session has its turn."""
+
+FULL_RETRY = 0.2
+"""Seconds until a full inbox is tried again; whatsmeow waits meanwhile, for this session alone."""
+
+QUIET, QUIET_LIMIT = 0.03, 2.0
+"""Seconds without a message after which a closed line has told all it had acknowledged, and the most to wait for it."""
 
 CALLS_AT_ONCE = 2
 """Calls of one session inside Go at a time: one that hangs does not keep a log-out from it."""
@@ -58,6 +70,7 @@ has closed its line and no longer touches its database."""
 
 SESSION_STACK = 256 * 1024
 _MESSAGE, _RECEIPT = EVENT_CODES["Message"], EVENT_CODES["Receipt"]
+_PRESENCE, _TYPING = EVENT_CODES["Presence"], EVENT_CODES["ChatPresence"]
 _NAMES = {code: name for name, code in EVENT_CODES.items()}
 _forever: list[object] = []
 """The callbacks handed to Go, whose goroutines may use them as long as the process lives."""
@@ -80,17 +93,17 @@ class Engine:
         self._hosted: dict[str, Hosted] = {}
         self._live: dict[bytes, Hosted] = {}
         self._counts: Counter[str] = Counter()
-        self._work: queue.Queue[Callable[[], None]] = queue.Queue(10_000)
         self._calls = ThreadPoolExecutor(CALL_THREADS, "call")
         self._scheduling = threading.Lock()
         self._library = Library(binding)
         self._callbacks = self._library.callbacks(self._on_qr, self._on_status, self._on_event, self._on_log)
         _forever.append(self._callbacks)
-        threading.Thread(target=self._pump, name="pump", daemon=True).start()
+        self._pump = Pump(lambda error: self._count(f"faults of the pump: {type(error).__name__}", logging.ERROR))
 
     def start(self, start: Start) -> None:
         """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives."""
         session = self._hosted[start.session] = Hosted(start, CREDIT)
+        session.draw = partial(self._draw, session)
         usual = threading.stack_size(SESSION_STACK)
         try:
             threading.Thread(target=self._run, args=(session,), name=start.session, daemon=True).start()
@@ -115,9 +128,10 @@ class Engine:
             session.returned.wait(max(0.0, deadline - time.monotonic()))
 
     def credit(self, credit: Credit) -> None:
-        """Let a session hand over more of what it received."""
+        """Let a session tell more of people's coming, going and typing."""
         if session := self._hosted.get(credit.session):
-            self._work.put(partial(self._grant, session, credit.messages))
+            session.presences.grant(credit.presences)
+            self._pump.draw(session.draw)
 
     def perform(self, call: Perform) -> None:
         """Do what is asked, on a thread of the calls'; the answer is reported."""
@@ -136,51 +150,62 @@ class Engine:
         self._report(Answer(call=call.call, failure=Failure(kind="failed", detail="too many calls of this session")))
 
     def _on_event(self, key: bytes, address: int, size: int, code: int) -> None:
-        session = self._live.get(key)
+        session = self._hosted.get(key.decode())
         if session is None:
             self._count("events after a session's end")
             return
         self._has_started(session)
         data = ctypes.string_at(address, size) if size else b""
-        if code not in (_MESSAGE, _RECEIPT):
-            self._work.put(partial(self._take, session, code, data))
-        elif session.inbox.put(code, data):
-            self._work.put(partial(self._hand_over, session))
+        if code in (_MESSAGE, _RECEIPT):
+            self._keep(session, code, data)
+        elif code in (_PRESENCE, _TYPING):
+            session.presences.put(code, data)
+            self._pump.draw(session.draw)
         else:
-            self._count("messages and receipts after a session's stop")
+            self._pump.put(partial(self._take, session, code, data))
+
+    def _keep(self, session: Hosted, code: int, data: bytes) -> None:
+        """Store a message before whatsmeow gets its thread back, so that no crash loses it."""
+        session.received_at = time.monotonic()
+        while (problem := self._store(session, code, data)) is not None:
+            if not session.inbox_blocked:
+                session.inbox_blocked = True
+                self._pump.put(partial(self._say, session, problem))
+            if session.stopping.wait(FULL_RETRY):
+                self._count("messages that a full inbox could not take before the session's stop", logging.ERROR)
+                return
+        session.inbox_blocked = False
+        self._pump.draw(session.draw)
+
+    def _store(self, session: Hosted, code: int, data: bytes) -> InboxBlocked | None:
+        try:
+            if session.inbox is None or session.inbox.append(code, data):
+                return None
+        except sqlite3.Error as error:
+            return InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}")
+        return InboxBlocked(code="backlog_full", detail="the inbox is full; WhatsApp has to wait until it is read")
 
     def _on_qr(self, key: int, address: int) -> None:
         if session := self._live.get(ctypes.string_at(key)):
             self._has_started(session)
             code, now = ctypes.string_at(address).decode(), time.monotonic()
-            self._work.put(lambda: self._say(session, session.offered(code, now)))
+            self._pump.put(lambda: self._say(session, session.offered(code, now)))
 
     def _on_status(self, key: int, address: int) -> None:
         if session := self._live.get(ctypes.string_at(key)):
             self._has_started(session)
             status, now = ctypes.string_at(address).decode(), time.monotonic()
-            self._work.put(lambda: self._say(session, session.pairing_ended(status, now)))
+            self._pump.put(lambda: self._say(session, session.pairing_ended(status, now)))
 
     def _on_log(self, address: int, size: int) -> None:
         # Go's log lines hold phone numbers and message ids: they are counted by their source, never passed on.
         data = ctypes.string_at(address, size) if address and size > 0 else b""
-        try:
-            self._work.put_nowait(lambda: self._count_log(data))
-        except queue.Full:
-            return
+        self._pump.put(lambda: self._count_log(data))
 
     def _has_started(self, session: Hosted) -> None:
         if session.window is not None:
             session.window.close()
             session.window = None
-
-    def _pump(self) -> None:
-        while True:
-            work = self._work.get()
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - one session's fault must not silence the others
-                self._count(f"faults of the pump: {type(error).__name__}", logging.ERROR)
 
     def _take(self, session: Hosted, code: int, data: bytes) -> None:
         name = _NAMES.get(code)
@@ -190,35 +215,55 @@ class Engine:
         if name == "Device":
             self._report(Running(session=session.start.session))
         self._say(session, session.interpret(name, getattr(self._binding.events, name).FromString(data)))
+        if name == "Device":
+            # What an earlier worker left could not be read before it was known whose device this is.
+            self._pump.draw(session.draw)
 
-    def _grant(self, session: Hosted, messages: int) -> None:
-        session.credit += messages
-        self._hand_over(session)
+    def _draw(self, session: Hosted) -> bool:
+        """Pass on some of what a session received; returns whether there is more."""
+        more = self._convert(session)
+        while told := session.presences.take():
+            self._say(session, self._presence(session, *told))
+        if session.leaving and not more:
+            self._close(session)
+        return more
 
-    def _hand_over(self, session: Hosted, *, all_of_it: bool = False) -> None:
-        while (session.credit > 0 or all_of_it) and (item := session.inbox.take()):
-            code, data = item
-            try:
-                event = self._received(session, code, data)
-            except Exception as error:  # noqa: BLE001 - whatever a stranger sends, the next message is read
-                self._count(f"messages not understood: {type(error).__name__}", logging.WARNING)
-                continue
-            if event is not None and not session.ended:
-                session.credit -= 1
-                self._tell(session, event)
+    def _convert(self, session: Hosted) -> bool:
+        """Make stored messages readable for the application, which does not know neonize's format."""
+        if session.inbox is None or not session.me.id or session.over:
+            return False
+        try:
+            rows = session.inbox.unconverted(BATCH)
+            if rows:
+                contents = [self._content(session, code, data) for _number, code, data in rows]
+                session.inbox.convert([number for number, _code, _data in rows], contents)
+                self._report(Stored(session=session.start.session))
+        except sqlite3.Error as error:
+            self._say(session, InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}"))
+            return False
+        return len(rows) == BATCH
 
-    def _received(self, session: Hosted, code: int, data: bytes) -> DriverEvent | None:
+    def _content(self, session: Hosted, code: int, data: bytes) -> InboundMessage | InboundReceipt | None:
         events = self._binding.events
-        if code == _RECEIPT:
-            return convert.receipt(events.Receipt.FromString(data), session.me)
-        message = convert.message(events.Message.FromString(data), session.me)
-        return MessageReceived(message=message) if message is not None else None
+        try:
+            if code == _RECEIPT:
+                return convert.receipt(events.Receipt.FromString(data), session.me)
+            return convert.message(events.Message.FromString(data), session.me)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger sends, the next message is read
+            self._count(f"messages not understood: {type(error).__name__}", logging.WARNING)
+            return None
+
+    def _presence(self, session: Hosted, code: int, data: bytes, missed: int) -> DriverEvent:
+        events = self._binding.events
+        if code == _PRESENCE:
+            return PresenceChanged(presence=convert.presence(events.Presence.FromString(data)), missed=missed)
+        typing = convert.typing(events.ChatPresence.FromString(data), session.me)
+        return TypingChanged(typing=typing, missed=missed)
 
     def _say(self, session: Hosted, event: DriverEvent | None) -> None:
         if event is None or session.ended or session.over:
             return
         if isinstance(event, LinkEnded):
-            self._hand_over(session, all_of_it=True)
             self._tell(session, event)
             session.ended = True
             self._stop(session)
@@ -239,11 +284,12 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the session must end with a reason, whatever happened
             ended = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail=f"{type(error).__name__}: {error}")
         if not session.stopping.is_set():
-            self._work.put(partial(self._say, session, ended))
+            self._pump.put(partial(self._say, session, ended))
         # It may have returned by itself, with its line still open, or have come up only after it was stopped.
-        self._let_go(session)
+        self._disconnect(session)
+        self._stop_client(session)
         session.returned.set()
-        self._work.put(partial(self._over, session))
+        self._leave(session)
 
     def _host(self, session: Hosted) -> LinkEnded | None:
         start = session.start
@@ -251,6 +297,10 @@ class Engine:
         session.lease = Lease.take(directory, LEASE_TIMEOUT)
         if session.lease is None:
             return LinkEnded(reason=DisconnectReason.LEASE_LOST, detail="another process has the device open")
+        try:
+            session.inbox = InboxWriter(Path(start.inbox), start.inbox_max_bytes)
+        except sqlite3.Error as error:
+            return LinkEnded(reason=DisconnectReason.STORAGE, detail=f"the inbox cannot be opened: {error}")
         if self._check_proxy is not None:
             try:
                 self._check_proxy(start.proxy)
@@ -267,14 +317,19 @@ class Engine:
             window.close()
         return texts.ending(text, datetime.now(UTC))
 
-    def _over(self, session: Hosted) -> None:
-        if session.lease is not None:
-            session.lease.release()
+    def _leave(self, session: Hosted) -> None:
+        session.leaving = True
+        self._pump.draw(session.draw)
+
+    def _close(self, session: Hosted) -> None:
         if session.over:
             return
-        self._hand_over(session, all_of_it=True)
         session.over = True
         del self._hosted[session.start.session]
+        if session.inbox is not None:
+            session.inbox.close()
+        if session.lease is not None:
+            session.lease.release()
         self._report(Over(session=session.start.session))
 
     def _stop(self, session: Hosted) -> None:
@@ -282,20 +337,25 @@ class Engine:
             if session.stopping.is_set():
                 return
             session.stopping.set()
-        session.inbox.close()
         threading.Thread(target=self._end, args=(session,), name="stop", daemon=True).start()
 
     def _end(self, session: Hosted) -> None:
-        self._let_go(session)
+        self._disconnect(session)
+        limit = time.monotonic() + QUIET_LIMIT
+        while (wait := session.received_at + QUIET - time.monotonic()) > 0 and time.monotonic() < limit:
+            session.returned.wait(wait)
+        self._stop_client(session)
         if not session.returned.wait(ABANDON):
             self._count("clients left behind", logging.WARNING)
-            self._work.put(partial(self._over, session))
+            self._leave(session)
 
-    def _let_go(self, session: Hosted) -> None:
-        # Both wait for a dial that hangs, up to a minute. Disconnect only reads Go's maps, so it does that waiting
-        # outside a window; Stop, which writes them, then returns at once.
+    def _disconnect(self, session: Hosted) -> None:
+        # This and Stop wait for a dial that hangs, up to a minute. Disconnect only reads Go's maps, so it does that
+        # waiting outside a window; Stop, which writes them, then returns at once.
         with self._gate.call():
             self._library.disconnect(session.key)
+
+    def _stop_client(self, session: Hosted) -> None:
         with self._gate.window(STOP_WINDOW):
             self._live.pop(session.key, None)
             self._library.stop(session.key)
@@ -329,7 +389,7 @@ class Engine:
         if isinstance(request, LogOut):
             # whatsmeow says nothing when it logged out by itself.
             ended = LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="requested")
-            self._work.put(partial(self._say, session, ended))
+            self._pump.put(partial(self._say, session, ended))
         return Answer(call=call.call, sent=outcome)
 
     def _count_log(self, data: bytes) -> None:

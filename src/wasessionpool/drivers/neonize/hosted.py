@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,8 +22,9 @@ from ...links import (
 from ...models import Contact, DisconnectReason
 from . import convert
 from .gate import Window
-from .inbox import Inbox
+from .inbox import InboxWriter
 from .lease import Lease
+from .presences import Presences
 from .wire import Perform, Start
 
 FIRST_CODE, NEXT_CODE = 60.0, 20.0
@@ -47,14 +49,18 @@ class Hosted:
     def __init__(self, start: Start, credit: int) -> None:
         self.start = start
         self.key = start.session.encode()
-        self.inbox = Inbox()
-        self.credit = credit
+        self.inbox: InboxWriter | None = None
+        self.inbox_blocked = False
+        self.received_at = 0.0
+        self.presences = Presences(credit)
         self.window: Window | None = None
         self.lease: Lease | None = None
         self.stopping = threading.Event()
         self.returned = threading.Event()
         self.ended = False
+        self.leaving = False
         self.over = False
+        self.draw: Callable[[], bool] = lambda: False
         self.calls = 0
         self.waiting: deque[Perform] = deque()
         self.me = Contact(id="")

@@ -1,42 +1,229 @@
-"""What a session received and the application has not taken yet."""
+"""What a device received and the application has not acknowledged: a file of its own beside the device's keys.
+
+The worker that hosts the device writes it, and the application reads it and removes what is done with: SQLite keeps the
+two apart, and neither waits for the other longer than a commit takes. Both use Python's SQLite; Go never opens it.
+"""
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
-from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import TypeVar
 
-ROOM = 256
-"""Events an inbox holds; whatsmeow waits while it is full."""
+import anyio
+from anyio import to_thread
+from pydantic import TypeAdapter
+from ulid import ULID
+
+from ...errors import StorageError
+from ...links import InboxItem
+from ...models import InboundMessage, InboundReceipt
+from .database import uri_path
+
+logger = logging.getLogger(__name__)
+
+BUSY = 10.0
+"""Seconds to wait for the other process's commit, which takes microseconds."""
+
+_SCHEMA = """
+create table if not exists received (
+    number integer primary key autoincrement,
+    code integer not null,
+    raw blob,
+    event_id text,
+    kind text,
+    content text
+)
+"""
+_KINDS: dict[str, TypeAdapter[InboundMessage] | TypeAdapter[InboundReceipt]] = {
+    "message": TypeAdapter(InboundMessage),
+    "receipt": TypeAdapter(InboundReceipt),
+}
+T = TypeVar("T")
+Raw = tuple[int, int, bytes]
+"""A number, neonize's code for the event, and the event's protobuf."""
 
 
-class Inbox:
-    """A bounded queue from one Go callback to the pump: a full one makes only this session's WhatsApp wait."""
+class InboxWriter:
+    """The worker's side; usable from several threads. Raises ``sqlite3.Error``."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        self._room = room
-        self._changed = threading.Condition()
-        self._items: deque[tuple[int, bytes]] = deque()
-        self._closed = False
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._converted = 0
+        self._connection = _connect(path, create=True)
+        try:
+            self._connection.execute("pragma auto_vacuum = full")
+            self._connection.execute("pragma journal_mode = wal")
+            self._connection.execute(_SCHEMA)
+            self._page_size: int = self._connection.execute("pragma page_size").fetchone()[0]
+        except BaseException:
+            self._connection.close()
+            raise
 
-    def put(self, code: int, data: bytes) -> bool:
-        """Add an event, waiting for room; returns ``False`` once the inbox is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._room)
-            if self._closed:
+    def append(self, code: int, data: bytes) -> bool:
+        """Store what came; ``False``: there is no room until the application removes something."""
+        with self._lock:
+            if self._size() > self._max_bytes:
                 return False
-            self._items.append((code, data))
+            self._connection.execute("insert into received (code, raw) values (?, ?)", (code, data))
             return True
 
-    def take(self) -> tuple[int, bytes] | None:
-        """Return the oldest event, if there is one."""
-        with self._changed:
-            if not self._items:
-                return None
-            self._changed.notify_all()
-            return self._items.popleft()
+    def unconverted(self, limit: int) -> list[Raw]:
+        """Return the oldest events that are still as neonize told them."""
+        query = "select number, code, raw from received where number > ? and raw is not null order by number limit ?"
+        with self._lock:
+            return self._connection.execute(query, (self._converted, limit)).fetchall()
+
+    def convert(self, numbers: Sequence[int], contents: Sequence[InboundMessage | InboundReceipt | None]) -> None:
+        """Give events their contents, by which the application sees them; those without one are no news to it."""
+        changed = [
+            (str(ULID()), "message" if isinstance(content, InboundMessage) else "receipt", content, number)
+            for number, content in zip(numbers, contents, strict=True)
+            if content is not None
+        ]
+        update = "update received set raw = null, event_id = ?, kind = ?, content = ? where number = ?"
+        rows = [(event_id, kind, content.model_dump_json(), number) for event_id, kind, content, number in changed]
+        removed = [(number,) for number, content in zip(numbers, contents, strict=True) if content is None]
+        with self._lock:
+            self._connection.execute("begin immediate")
+            try:
+                self._connection.executemany(update, rows)
+                self._connection.executemany("delete from received where number = ?", removed)
+            finally:
+                self._connection.execute("commit")
+            self._converted = numbers[-1]
 
     def close(self) -> None:
-        """Take nothing more; what is inside can still be taken."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        with self._lock:
+            self._connection.close()
+
+    def _size(self) -> int:
+        pages: int = self._connection.execute("pragma page_count").fetchone()[0]
+        return pages * self._page_size
+
+
+class InboxReader:
+    """The application's side, an ``Inbox``. Raises ``StorageError``."""
+
+    def __init__(self, path: Path, limiter: anyio.CapacityLimiter) -> None:
+        self._path = path
+        self._limiter = limiter
+        self._connection: sqlite3.Connection | None = None
+        self._old = 0
+        self._changed = anyio.Event()
+
+    async def open(self) -> None:
+        """Find out what is there from earlier on; a file that is no inbox any more is put aside."""
+        try:
+            self._old = await self._do(_last_number, default=0)
+        except StorageError as error:
+            if not isinstance(error.__cause__, sqlite3.DatabaseError) or isinstance(
+                error.__cause__, sqlite3.OperationalError
+            ):
+                raise
+            await self.close()
+            aside = await to_thread.run_sync(_put_aside, self._path, limiter=self._limiter)
+            logger.error("an inbox is damaged (%s) and was put aside as %s", error.__cause__, aside)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(connection.close, limiter=self._limiter)
+
+    def notify(self) -> None:
+        """There is more to read."""
+        self._changed.set()
+
+    async def read(self, after: int, limit: int) -> Sequence[InboxItem]:
+        self._changed = anyio.Event()
+        nothing: list[tuple[int, str, str, str]] = []
+        rows = await self._do(partial(_read, after=after, limit=limit), default=nothing)
+        return [
+            InboxItem(
+                number=number,
+                event_id=event_id,
+                content=_KINDS[kind].validate_json(content),
+                redelivered=number <= self._old,
+            )
+            for number, event_id, kind, content in rows
+        ]
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+
+    async def acknowledge(self, numbers: Sequence[int]) -> None:
+        await self._do(partial(_delete, numbers=numbers), default=None)
+
+    async def trim(self, keep: int) -> int:
+        return await self._do(partial(_trim, keep=keep), default=0)
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T], *, default: T) -> T:
+        # Shielded: a connection is used by one thread at a time, and an abandoned one would go on using it.
+        with anyio.CancelScope(shield=True):
+            result = await to_thread.run_sync(self._work, work, default, limiter=self._limiter)
+        return result  # noqa: RET504 - from within the scope mypy thinks that it may be missing
+
+    def _work(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
+        try:
+            if self._connection is None:
+                if not self._path.exists():
+                    return default
+                self._connection = _connect(self._path, create=False)
+            return work(self._connection)
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return default
+            raise StorageError(f"the inbox cannot be used: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"the inbox cannot be used: {error}") from error
+
+
+def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    uri = f"file:{uri_path(path)}?mode={'rwc' if create else 'rw'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    # What a commit has written survives the process; the last ones may be lost with the power, never the file.
+    connection.execute("pragma synchronous = normal")
+    connection.execute("pragma cache_size = -128")
+    return connection
+
+
+def _put_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return aside
+
+
+def _last_number(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("select coalesce(max(number), 0) from received").fetchone()[0])
+
+
+def _read(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, str, str, str]]:
+    query = "select number, event_id, kind, content from received where number > ? order by number limit ?"
+    rows = connection.execute(query, (after, limit))
+    return list(takewhile(lambda row: row[3] is not None, rows))
+
+
+def _delete(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    connection.execute("begin immediate")
+    try:
+        connection.executemany("delete from received where number = ?", [(number,) for number in numbers])
+    finally:
+        connection.execute("commit")
+
+
+def _trim(connection: sqlite3.Connection, keep: int) -> int:
+    query = """
+        delete from received where raw is null and number <= (
+            select number from received order by number desc limit 1 offset ?
+        )
+    """
+    return connection.execute(query, (keep,)).rowcount

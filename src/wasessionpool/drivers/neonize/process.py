@@ -38,6 +38,7 @@ from .wire import (
     SendText,
     Start,
     Stop,
+    Stored,
     encode,
 )
 
@@ -54,9 +55,10 @@ Role = Literal["shard", "pairing"]
 class Hosting:
     """A session's place on a worker. ``over`` is set once its database is free again."""
 
-    def __init__(self, session: str, sink: Callable[[DriverEvent], None]) -> None:
+    def __init__(self, session: str, sink: Callable[[DriverEvent], None], stored: Callable[[], None]) -> None:
         self.session = session
         self.sink = sink
+        self.stored = stored
         self.running = anyio.Event()
         self.ended = anyio.Event()
         self.over = anyio.Event()
@@ -71,6 +73,7 @@ class Hosting:
         self.sink(event)
 
     def finish(self) -> None:
+        self.stored()
         self.running.set()
         self.ended.set()
         self.over.set()
@@ -136,10 +139,10 @@ class WorkerProcess:
         if self._death is not None:
             raise WorkerCrashed(self._death)
 
-    def host(self, start: Start, sink: Callable[[DriverEvent], None]) -> Hosting:
-        """Start a session, whose events go to ``sink``."""
+    def host(self, start: Start, sink: Callable[[DriverEvent], None], stored: Callable[[], None]) -> Hosting:
+        """Start a session, whose events go to ``sink``; ``stored`` is called when its inbox has more."""
         self.starts += 1
-        hosting = self._hostings[start.session] = Hosting(start.session, sink)
+        hosting = self._hostings[start.session] = Hosting(start.session, sink, stored)
         if self.alive:
             self.send(start)
         else:
@@ -267,17 +270,19 @@ class WorkerProcess:
                 logger.log(report.level, "worker %s: %s", self.pid, report.text)
             case Answer():
                 self._settle(report)
-            case Happened() | Running() | Over():
+            case Happened() | Running() | Stored() | Over():
                 hosting = self._hostings.get(report.session)
                 if hosting is not None:
                     self._pass_on(hosting, report)
 
-    def _pass_on(self, hosting: Hosting, report: Happened | Running | Over) -> None:
+    def _pass_on(self, hosting: Hosting, report: Happened | Running | Stored | Over) -> None:
         match report:
             case Happened():
                 hosting.take(report.event)
             case Running():
                 hosting.running.set()
+            case Stored():
+                hosting.stored()
             case Over():
                 del self._hostings[hosting.session]
                 hosting.finish()

@@ -39,6 +39,8 @@ class Start(Frozen):
     type: Literal["start"] = "start"
     session: str
     database: str
+    inbox: str
+    inbox_max_bytes: int
     device_name: str
     proxy: str | None = Field(default=None, repr=False)
     pairing: bool = False
@@ -52,11 +54,11 @@ class Stop(Frozen):
 
 
 class Credit(Frozen):
-    """Hand over ``messages`` more of what ``session`` received."""
+    """Tell ``presences`` more of what ``session`` hears of people's coming, going and typing."""
 
     type: Literal["credit"] = "credit"
     session: str
-    messages: int
+    presences: int
 
 
 class Perform(Frozen):
@@ -107,6 +109,13 @@ class Happened(Frozen):
     event: DriverEvent
 
 
+class Stored(Frozen):
+    """There is more in the inbox of ``session``."""
+
+    type: Literal["stored"] = "stored"
+    session: str
+
+
 class Over(Frozen):
     """The client of ``session`` has let go of its database."""
 
@@ -146,7 +155,7 @@ class Log(Frozen):
     text: str
 
 
-Report = Annotated[Hello | Refused | Running | Happened | Over | Answer | Log, Field(discriminator="type")]
+Report = Annotated[Hello | Refused | Running | Happened | Stored | Over | Answer | Log, Field(discriminator="type")]
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
 REPORTS: TypeAdapter[Report] = TypeAdapter(Report)

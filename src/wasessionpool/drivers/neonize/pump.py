@@ -1,0 +1,61 @@
+"""The thread that does what Go's callbacks only note down."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+ROOM = 10_000
+"""Pieces of work that may wait; a callback that has one more waits itself."""
+
+
+class Pump:
+    """Does urgent work first, in order; then, of each source in turn, a little of what it has in store.
+
+    ``fault`` hears of work that failed.
+    """
+
+    def __init__(self, fault: Callable[[Exception], None]) -> None:
+        self._fault = fault
+        self._changed = threading.Condition()
+        self._urgent: deque[Callable[[], None]] = deque()
+        self._sources: dict[Callable[[], bool], None] = {}
+        threading.Thread(target=self._run, name="pump", daemon=True).start()
+
+    def put(self, work: Callable[[], None]) -> None:
+        """Do ``work`` soon."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._urgent) < ROOM)
+            self._urgent.append(work)
+            self._changed.notify_all()
+
+    def draw(self, source: Callable[[], bool]) -> None:
+        """Call ``source`` until it says that it has no more; a source that is drawn from already stays in its turn."""
+        with self._changed:
+            if source not in self._sources:
+                self._sources[source] = None
+                self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._urgent or self._sources)
+                if self._urgent:
+                    work = self._urgent.popleft()
+                    self._changed.notify_all()
+                else:
+                    source = next(iter(self._sources))
+                    del self._sources[source]
+                    work = self._drawing(source)
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - one session's fault must not silence the others
+                self._fault(error)
+
+    def _drawing(self, source: Callable[[], bool]) -> Callable[[], None]:
+        def work() -> None:
+            if source():
+                self.draw(source)
+
+        return work

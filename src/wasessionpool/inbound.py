@@ -1,0 +1,126 @@
+"""Brings what a session's inbox holds to the subscribers, in order, and acknowledges what they are done with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+
+from .abc import Inbox
+from .bus import Bus
+from .errors import StorageError
+from .events import MessageEvent, ReceiptEvent
+from .links import InboxItem
+from .models import InboundMessage, SessionKey
+from .waiting import first
+
+BATCH = 64
+MakeEvent = Callable[[InboxItem], MessageEvent | ReceiptEvent]
+
+
+class Inbound:
+    """Outlives the links and runs of one session, so that what a handler still works on is not handed over twice.
+
+    A message is acknowledged once every durable handler is done with it; where there is none, once a subscriber has
+    it. One that nobody wants stays for who may come, the newest ``keep`` of them; a receipt does not.
+    """
+
+    def __init__(
+        self, key: SessionKey, bus: Bus, make_event: Callable[[InboxItem], MessageEvent | ReceiptEvent], *, keep: int
+    ) -> None:
+        self.expired = 0
+        self._key = key
+        self._bus = bus
+        self._make_event = make_event
+        self._keep = keep
+        self._in_flight: set[int] = set()
+        self._done: list[int] = []
+        self._reading = False
+        self._changed = anyio.Event()
+
+    async def run(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
+        """Hand over what comes, until cancelled; ``report`` hears of an inbox that cannot be read."""
+        position, passed_over, subscriptions = 0, False, self._bus.subscriptions
+        while True:
+            self._reading = True
+            if passed_over and subscriptions != self._bus.subscriptions:
+                position, passed_over = 0, False
+            subscriptions = self._bus.subscriptions
+            try:
+                items = await inbox.read(position, BATCH)
+                for item in items:
+                    passed_over |= not await self._hand_over(item)
+                    position = item.number
+                if not items and passed_over:
+                    self.expired += await inbox.trim(self._keep)
+            except StorageError as error:
+                report(error)
+                items = ()
+            if not items:
+                self._reading = False
+                self._notify()
+                await first(inbox.changed, partial(self._bus.subscribed, subscriptions))
+
+    async def acknowledge(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
+        """Tell the inbox what is done with, until cancelled, and then what is left of it."""
+        try:
+            while True:
+                await self._acknowledge(inbox, report)
+                await self._changed.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._acknowledge(inbox, report)
+
+    async def landed(self) -> None:
+        """Wait until no handler works on a message that has to be acknowledged."""
+        while self._in_flight:
+            await self._changed.wait()
+
+    async def settled(self) -> None:
+        """Wait until everything was handed over and is done with."""
+        while self._reading or self._in_flight:
+            await self._changed.wait()
+
+    def forget(self) -> None:
+        """The inbox was erased: its numbers mean nothing any more."""
+        self._in_flight.clear()
+        self._done.clear()
+
+    async def _hand_over(self, item: InboxItem) -> bool:
+        number = item.number
+        if number in self._in_flight or number in self._done:
+            return True
+        is_message = isinstance(item.content, InboundMessage)
+        if not self._bus.is_wanted("message" if is_message else "receipt", self._key):
+            if not is_message:
+                self._finished(number, acknowledged=True)
+            return not is_message
+        event = self._make_event(item)
+        self._in_flight.add(number)
+        try:
+            await self._bus.deliver(event, lambda acknowledged: self._finished(number, acknowledged=acknowledged))
+        except BaseException:
+            self._in_flight.discard(number)
+            raise
+        return True
+
+    def _finished(self, number: int, *, acknowledged: bool) -> None:
+        self._in_flight.discard(number)
+        if acknowledged:
+            self._done.append(number)
+        self._notify()
+
+    async def _acknowledge(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
+        while self._done:
+            numbers = tuple(self._done)
+            try:
+                await inbox.acknowledge(numbers)
+            except StorageError as error:
+                report(error)
+                return
+            del self._done[: len(numbers)]
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
