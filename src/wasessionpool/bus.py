@@ -30,7 +30,10 @@ CAPACITY = 1000
 """Events that may wait for one subscriber: of one session for a handler, in all for a stream."""
 
 INBOUND_ROOM = 100
-"""Of them, those that may be inbound messages; the others wait in the inbox, so that no state is crowded out."""
+"""Inbound messages that a subscriber is handed before it takes one, unless another is quicker; more wait in the inbox."""
+
+RESERVED = 100
+"""The part of a queue that is kept from messages, so that they crowd out no state."""
 
 HANDLER_THREADS = 16
 DURABLE_ATTEMPTS = 10
@@ -144,7 +147,7 @@ class Bus:
                 finished(done_by_all)
 
         for subscriber in wanting:
-            self._offer(subscriber, event, settle if subscriber.durable else None)
+            self._offer(subscriber, event, settle if subscriber.durable else None, reserved=RESERVED)
         if not durable:
             finished(bool(wanting))
 
@@ -188,8 +191,10 @@ class Bus:
     def _has_room(self, subscriber: Subscriber, key: SessionKey) -> bool:
         return subscriber.room(key) > max(0, self._capacity - INBOUND_ROOM)
 
-    def _offer(self, subscriber: Subscriber, event: Event, finished: Finished | None = None) -> None:
-        if subscriber.room(event.key) > 0:
+    def _offer(
+        self, subscriber: Subscriber, event: Event, finished: Finished | None = None, *, reserved: int = 0
+    ) -> None:
+        if subscriber.room(event.key) > min(reserved, self._capacity // 2):
             subscriber.offer(event, finished)
             return
         self.dropped += 1

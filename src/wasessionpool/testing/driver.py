@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import anyio
@@ -36,25 +36,31 @@ class FakeInbox:
     """What a fake device received. ``acknowledged`` holds the numbers that came back."""
 
     def __init__(self) -> None:
-        self.items: list[InboxItem] = []
+        self._items: dict[int, InboxItem] = {}
         self.acknowledged: list[int] = []
         self._numbers = count(1)
         self._changed = anyio.Event()
 
+    @property
+    def items(self) -> list[InboxItem]:
+        """What is not acknowledged, in order."""
+        return list(self._items.values())
+
     def put(self, content: InboundMessage | InboundReceipt) -> None:
         """Let something arrive."""
         number = next(self._numbers)
-        self.items.append(InboxItem(number=number, event_id=str(ULID()), content=content))
+        self._items[number] = InboxItem(number=number, event_id=str(ULID()), content=content)
         self._changed.set()
 
     def reopen(self) -> None:
         """Mark what is left as having been there before."""
-        self.items = [item.model_copy(update={"redelivered": True}) for item in self.items]
+        for number, item in self._items.items():
+            self._items[number] = item.model_copy(update={"redelivered": True})
 
     async def read(self, after: int, limit: int) -> Sequence[InboxItem]:
         await anyio.lowlevel.checkpoint()
         self._changed = anyio.Event()
-        return [item for item in self.items if item.number > after][:limit]
+        return list(islice((item for item in self._items.values() if item.number > after), limit))
 
     async def changed(self) -> None:
         await self._changed.wait()
@@ -62,13 +68,15 @@ class FakeInbox:
     async def acknowledge(self, numbers: Sequence[int]) -> None:
         await anyio.lowlevel.checkpoint()
         self.acknowledged += numbers
-        self.items = [item for item in self.items if item.number not in numbers]
+        for number in numbers:
+            self._items.pop(number, None)
 
     async def trim(self, keep: int) -> int:
         await anyio.lowlevel.checkpoint()
-        expired = max(0, len(self.items) - keep)
-        del self.items[:expired]
-        return expired
+        expired = list(self._items)[: max(0, len(self._items) - keep)]
+        for number in expired:
+            del self._items[number]
+        return len(expired)
 
 
 class FakeLink:

@@ -1,0 +1,314 @@
+"""What becomes of received messages: who gets them, when they are acknowledged, what comes again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, Status, StorageError, WhatsAppSessionPool
+from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
+from wasessionpool.events import MessageEvent
+from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, TypingChanged
+from wasessionpool.models import Contact, InboundReceipt, Presence, SessionKey, Typing
+from wasessionpool.stores.memory import MemoryStore
+from wasessionpool.testing.clock import FakeClock
+from wasessionpool.testing.coordinator import FakeCoordinator
+from wasessionpool.testing.driver import FakeDriver, FakeInbox
+
+pytestmark = pytest.mark.anyio
+COMPANY = "962302"
+BOB = Contact(id="79001234567@s.whatsapp.net")
+OpenSilentPool = Callable[..., AbstractAsyncContextManager[WhatsAppSessionPool]]
+
+
+@pytest.fixture
+def inbox(driver: FakeDriver) -> FakeInbox:
+    return driver.inboxes[SessionKey(COMPANY)]
+
+
+@pytest.fixture
+def silent_pool(clock: FakeClock, driver: FakeDriver, coordinator: FakeCoordinator) -> OpenSilentPool:
+    """Open a pool that nobody listens to, with its session connected."""
+
+    @asynccontextmanager
+    async def open_(
+        listen: Callable[[WhatsAppSessionPool], None] | None = None, **settings: Any
+    ) -> AsyncIterator[WhatsAppSessionPool]:
+        chosen = PoolSettings(**{"session_path": "/nonexistent", "start_rate": math.inf} | settings)
+        async with MemoryStore() as store:
+            pool = WhatsAppSessionPool(chosen, driver=driver, store=store, coordinator=coordinator, clock=clock)
+            if listen is not None:
+                listen(pool)
+            async with pool:
+                await pool.create_session(COMPANY)
+                driver.link.up()
+                await pool.wait_until_connected(COMPANY)
+                yield pool
+
+    return open_
+
+
+class Handler:
+    """A durable handler that works while its gate is open, and fails as often as it is told."""
+
+    def __init__(self) -> None:
+        self.got: list[MessageEvent] = []
+        self.gate = anyio.Event()
+        self.failures = 0
+
+    async def __call__(self, event: MessageEvent) -> None:
+        self.got.append(event)
+        await self.gate.wait()
+        if self.failures:
+            self.failures -= 1
+            raise OSError("not now")
+
+    @property
+    def texts(self) -> list[str | None]:
+        return [event.text for event in self.got]
+
+
+async def test_without_a_subscriber_the_newest_are_kept_for_who_comes(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    async with silent_pool(inbox_keep=3) as pool:
+        for number in range(5):
+            driver.link.receive(str(number))
+        await clock.advance()
+        assert len(inbox.items) == 3
+        assert inbox.acknowledged == []
+        assert (await pool.get_metrics()).messages_expired == 2
+        async with pool.events("message") as events:
+            await clock.advance()
+            assert [(await anext(events)).text for _ in range(3)] == ["2", "3", "4"]  # type: ignore[union-attr]
+        assert inbox.items == []
+
+
+async def test_a_receipt_is_not_held_up_by_messages_that_nobody_wants(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    receipt = InboundReceipt(
+        message_ids=("x",), chat=BOB, sender=BOB, receipt="read", timestamp=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    async with silent_pool() as pool, pool.events("receipt") as events:
+        driver.link.receive("unwanted")
+        inbox.put(receipt)
+        with anyio.fail_after(5):
+            assert (await anext(events)).message_ids == ("x",)  # type: ignore[union-attr]
+        await clock.advance()
+        assert [item.number for item in inbox.items] == [1]
+        assert inbox.acknowledged == [2]
+
+
+async def test_a_receipt_that_nobody_wants_is_let_go(
+    silent_pool: OpenSilentPool, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    async with silent_pool():
+        inbox.put(InboundReceipt(message_ids=("x",), chat=BOB, sender=BOB, receipt="read", timestamp=datetime.now(UTC)))
+        await clock.advance()
+        assert inbox.acknowledged == [1]
+
+
+async def test_a_message_is_acknowledged_when_its_durable_handler_returns(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler, other = Handler(), Handler()
+    other.gate.set()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        pool.on("message")(other)
+        for number in range(3):
+            driver.link.receive(str(number))
+        await clock.advance()
+        assert (handler.texts, other.texts, inbox.acknowledged) == (["0"], ["0", "1", "2"], [])
+        handler.gate.set()
+        await clock.advance()
+        assert handler.texts == ["0", "1", "2"]
+        assert (inbox.acknowledged, inbox.items) == ([1, 2, 3], [])
+        assert (await pool.get_session_status(COMPANY)).messages_received == 3
+
+
+async def test_a_failing_durable_handler_is_called_again_and_then_given_up(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    handler.gate.set()
+    handler.failures = 2
+    async with silent_pool() as pool, pool.events("error") as errors:
+        pool.on("message", durable=True)(handler)
+        driver.link.receive("first")
+        driver.link.receive("second")
+        await clock.advance(4.9)
+        assert handler.texts == ["first"]
+        await clock.advance(0.1)
+        assert handler.texts == ["first", "first"]
+        await clock.advance(9.9)
+        assert handler.texts == ["first", "first"]
+        await clock.advance(0.1)
+        assert handler.texts == ["first", "first", "first", "second"]
+        assert inbox.acknowledged == [1, 2]
+
+        handler.got.clear()
+        handler.failures = DURABLE_ATTEMPTS
+        driver.link.receive("hopeless")
+        driver.link.receive("next")
+        await clock.advance(3600)
+        assert handler.texts == ["hopeless"] * DURABLE_ATTEMPTS + ["next"]
+        assert inbox.acknowledged == [1, 2, 3, 4]
+        codes = [(await anext(errors)).code for _ in range(2 + DURABLE_ATTEMPTS + 1)]  # type: ignore[union-attr]
+        assert codes == ["handler_failed"] * (2 + DURABLE_ATTEMPTS) + ["handler_gave_up"]
+
+
+async def test_what_was_not_done_comes_again_after_a_restart(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    handler.gate.set()
+    handler.failures = 1
+    async with silent_pool(lambda pool: pool.on("message", durable=True)(handler) and None):
+        driver.link.receive("before")
+        await clock.advance()
+        handler.failures = 1
+    assert inbox.acknowledged == []
+    handler.failures = 0
+    async with silent_pool(lambda pool: pool.on("message", durable=True)(handler) and None):
+        driver.link.receive("after")
+        await clock.advance()
+    assert [(event.text, event.redelivered) for event in handler.got] == [
+        ("before", False),
+        ("before", True),
+        ("after", False),
+    ]
+    assert handler.got[0].id == handler.got[1].id
+    assert inbox.items == []
+
+
+async def test_closing_waits_for_a_durable_handler_at_work(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with anyio.create_task_group() as tasks, silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        driver.link.receive("x")
+        await clock.advance()
+
+        async def finish() -> None:
+            await driver.link.closed.wait()
+            handler.gate.set()
+
+        tasks.start_soon(finish)
+    assert inbox.acknowledged == [1]
+
+
+async def test_a_session_that_is_stopped_does_not_hand_over_twice_what_is_at_work(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        driver.link.receive("x")
+        await clock.advance()
+        await pool.disconnect(COMPANY)
+        await pool.create_session(COMPANY)
+        await clock.advance()
+        assert handler.texts == ["x"]
+        handler.gate.set()
+        await clock.advance()
+        assert handler.texts == ["x"]
+        assert inbox.acknowledged == [1]
+
+
+async def test_a_blocked_handler_leaves_the_rest_in_the_inbox_and_hides_no_state(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler, all_of_it = Handler(), []
+    async with silent_pool() as pool:
+        pool.on("message")(handler)
+        for number in range(2_000):
+            driver.link.receive(str(number))
+        await clock.advance()
+        assert len(inbox.items) == 2_000 - INBOUND_ROOM - 1
+        async with pool.events("status", "logout") as events:
+            driver.link.end(DisconnectReason.LOGGED_OUT)
+            await clock.advance()
+            assert (await pool.get_session_status(COMPANY)).status is Status.LOGGED_OUT
+            assert [(await anext(events)).type for _ in range(2)] == ["status", "logout"]
+        handler.gate.set()
+        await clock.advance()
+        all_of_it = handler.texts
+        assert (await pool.get_metrics()).events_dropped == 0
+    assert all_of_it == [str(number) for number in range(2_000)]
+    assert inbox.items == []
+
+
+async def test_who_is_logged_out_can_pair_anew_while_old_messages_wait(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        driver.link.receive("x")
+        driver.link.end(DisconnectReason.LOGGED_OUT)
+        await clock.advance()
+        assert (await pool.create_session(COMPANY)).status is Status.PAIRING
+        assert driver.open_links == 1
+        handler.gate.set()
+        await clock.advance()
+        assert (handler.texts, inbox.acknowledged) == (["x"], [1])
+
+
+async def test_a_logout_forgets_what_is_at_work(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        driver.link.receive("x")
+        await clock.advance()
+        await pool.logout(COMPANY)
+        handler.gate.set()
+        await clock.advance()
+        assert inbox.acknowledged == []
+
+
+async def test_an_inbox_that_cannot_be_read_is_told(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(after: int, limit: int) -> Sequence[InboxItem]:
+        raise StorageError("the inbox cannot be used: disk I/O error")
+
+    async with silent_pool() as pool, pool.events("error", "message") as events:
+        with monkeypatch.context() as patch:
+            patch.setattr(inbox, "read", broken)
+            driver.link.receive("x")
+            assert (await anext(events)).code == "storage_error"  # type: ignore[union-attr]
+        driver.link.receive("y")
+        assert [(await anext(events)).text for _ in range(2)] == ["x", "y"]  # type: ignore[union-attr]
+        assert (await pool.get_session_status(COMPANY)).status is Status.CONNECTED
+
+
+async def test_only_messages_are_durable(silent_pool: OpenSilentPool) -> None:
+    async with silent_pool() as pool:
+        for types in ((), ("receipt",), ("message", "receipt")):
+            with pytest.raises(ConfigurationError, match="only messages are durable"):
+                pool.on(*types, durable=True)
+
+
+async def test_presence_typing_and_a_full_inbox_are_told(
+    silent_pool: OpenSilentPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with silent_pool() as pool, pool.events("presence", "typing", "error") as events:
+        driver.link.report(PresenceChanged(presence=Presence(contact=BOB, available=True), missed=3))
+        driver.link.report(TypingChanged(typing=Typing(chat=BOB, sender=BOB, state="composing"), missed=2))
+        driver.link.report(InboxBlocked(code="backlog_full", detail="the inbox is full"))
+        presence, typing, error = [await anext(events) for _ in range(3)]
+        assert (presence.contact, presence.available) == (BOB, True)  # type: ignore[union-attr]
+        assert (typing.sender, typing.state) == (BOB, "composing")  # type: ignore[union-attr]
+        assert error.code == "backlog_full"  # type: ignore[union-attr]
+        assert (await pool.get_metrics()).presences_dropped == 5
