@@ -30,7 +30,7 @@ CAPACITY = 1000
 """Events that may wait for one subscriber: of one session for a handler, in all for a stream."""
 
 INBOUND_ROOM = 100
-"""Inbound messages that a subscriber is handed before it takes one, unless another is quicker; more wait in the inbox."""
+"""Messages that a subscriber is handed before it takes one, unless another is quicker; more wait in the inbox."""
 
 RESERVED = 100
 """The part of a queue that is kept from messages, so that they crowd out no state."""

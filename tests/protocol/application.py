@@ -26,6 +26,7 @@ async def main(path: str, environment: dict[str, str]) -> None:
         WhatsAppSessionPool(PoolSettings(session_path=path), driver=driver) as pool,
         pool.events("message") as messages,
     ):
+        hand_over, handed_over = anyio.create_memory_object_stream[Any](0)
         say(workers=[worker.pid for worker in driver.workers()])
         while line := await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             match json.loads(line):
@@ -40,6 +41,13 @@ async def main(path: str, environment: dict[str, str]) -> None:
                 case ["message"]:
                     event: Any = await anext(messages)
                     say(text=event.text)
+                case ["work durably"]:
+                    pool.on("message", durable=True)(hand_over.send)
+                    say()
+                case ["work"]:
+                    # The handler returns with this, so the message is done.
+                    event = await handed_over.receive()
+                    say(text=event.text, redelivered=event.redelivered)
 
 
 anyio.run(main, sys.argv[1], json.loads(sys.argv[2]), backend=sys.argv[3])

@@ -98,14 +98,17 @@ OpenApplication = Callable[..., Any]
 
 @pytest.fixture
 def application(whatsapp: WhatsAppServer, session_path: Path) -> OpenApplication:
-    """Open an application; settings by keyword."""
+    """Open an application that hears all events, or those it is told to; settings by keyword."""
 
     @asynccontextmanager
-    async def open_(driver_options: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Application]:
+    async def open_(
+        driver_options: dict[str, Any] | None = None, hear: tuple[str, ...] = (), **settings: Any
+    ) -> AsyncIterator[Application]:
         heard = Heard()
         chosen = {"session_path": session_path, "reconnect_base_delay": 1.0, "reconnect_jitter": 0.0} | settings
         async with whatsapp.driver(**(driver_options or {})) as driver:
-            pool = WhatsAppSessionPool(PoolSettings(**chosen), driver=driver, hooks=[heard])
+            pool = WhatsAppSessionPool(PoolSettings(**chosen), driver=driver)
+            pool.on(*hear)(heard)
             async with pool:
                 yield Application(pool, driver, heard)
         assert driver.workers() == ()

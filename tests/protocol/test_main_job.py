@@ -306,6 +306,8 @@ async def test_a_qr_nobody_scans(
 
 async def test_a_test_worker_refuses_a_proxy_that_is_not_loopback(application: OpenApplication) -> None:
     async with application() as app:
-        status = await app.pool.create_session(COMPANY, proxy="http://192.0.2.1:3128", timeout=3)
+        await app.pool.create_session(COMPANY, proxy="http://192.0.2.1:3128", timeout=0.1)
+        await app.heard.status(Status.RECONNECTING)
+        status = await app.pool.get_session_status(COMPANY)
         assert status.qr is None
         assert "not a loopback address" in (status.last_error or "")
