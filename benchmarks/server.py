@@ -101,6 +101,19 @@ async def measure_receipts(
     print(f"  {got} of {messages} arrived")
 
 
+async def measure_crowd(whatsapp: WhatsAppServer, clients: Clients, sessions: int, accounts: int) -> None:
+    """Add accounts without clients until there are so many, and let each of them write to a session."""
+    known, more = await clients.call("wait_received", 0), accounts - len(whatsapp.accounts)
+    memory, cpu = resident(), time.process_time()
+    for number in range(more):
+        await whatsapp.contact(str(77000000000 + number)).send(str(COMPANIES + number % sessions), "hello")
+    got = await clients.call("wait_received", known + more) - known
+    cpu = time.process_time() - cpu
+    print(f"{len(whatsapp.accounts)} accounts, {len(whatsapp.connected)} of them with a live client;", end=" ")
+    print(f"{got} of {more} others have written: {cpu / more * 1e3:.2f} ms CPU and", end=" ")
+    print(f"{(resident() - memory) / more / 1e3:.1f} kB each, session keys included")
+
+
 async def measure_reconnects(whatsapp: WhatsAppServer, sessions: int) -> None:
     logins = [whatsapp.phone(str(COMPANIES + number)).logins for number in range(sessions)]
     begun, cpu = time.perf_counter(), time.process_time()
@@ -152,6 +165,7 @@ async def main(options: argparse.Namespace) -> None:
             await measure_sends(clients, contacts, options.messages, profiler)
             await measure_receipts(whatsapp, clients, contacts, sessions, options.messages, profiler)
             print(f"memory after the traffic: {(resident() - memory) / more / 1e3:.0f} kB a session")
+            await measure_crowd(whatsapp, clients, sessions, options.accounts)
             await measure_reconnects(whatsapp, sessions)
             await clients.call("send", sessions, CONTACTS, THREADS)
             print(f"each session has written again; connected: {len(whatsapp.connected)}", flush=True)

@@ -136,7 +136,8 @@ def test_groups_and_files() -> None:
         assert set(server.get(f"/group/{jid}/members")) == {ANN, OWN, "79007654321"}
         sent = server.post(f"/contact/{ANN}/send_image", to=OWN, image=base64.b64encode(b"no picture").decode())
         message = server.get(f"/phone/{OWN}/received")[-1]
-        assert message["id"] == sent
+        assert (message["id"], message["kind"]) == (sent, "image")
+        assert base64.b64decode(message["media"]) == b"no picture"
         server.post(f"/phone/{OWN}/react", message=sent, emoji="+")
 
 
@@ -152,6 +153,8 @@ def test_calls_that_make_no_sense() -> None:
             ("POST", f"/phone/{OWN}/drop", "[]", json_type, 400, "object of arguments"),
             ("POST", f"/phone/{OWN}/drop", "{", json_type, 400, "not JSON"),
             ("POST", f"/phone/{OWN}/drop", "{}", {"Content-Type": "text/plain"}, 415, "application/json"),
+            ("POST", f"/contact/{ANN}/send_image", f'{{"to": "{OWN}", "image": "~"}}', json_type, 400, "not base64"),
+            ("POST", f"/contact/{ANN}/send_image", f'{{"to": "{OWN}", "image": 1}}', json_type, 400, "not base64"),
             ("GET", "/server/accounts", None, {"Host": "example.com"}, 403, "loopback"),
             ("POST", f"/phone/{OWN}/scan", '{"qr": "no code"}', json_type, 409, "not a WhatsApp pairing code"),
             ("POST", "/contact/me", "{}", json_type, 409, "not a phone number"),

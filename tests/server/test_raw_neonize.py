@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -200,3 +200,14 @@ async def test_codes_that_cannot_be_scanned(whatsapp: WhatsAppServer, start_clie
         with pytest.raises(PairingError, match=r"used already|unknown here"):
             await phone.scan(text)
     assert len(phone.devices) == 1
+
+
+@pytest.mark.parametrize("prekeys", [50, 812])
+async def test_a_new_device_uploads_as_many_prekeys_as_are_wanted(start_client: Any, prekeys: Literal[50, 812]) -> None:
+    async with WhatsAppServer(prekeys=prekeys) as whatsapp, start_client("Acme", whatsapp) as client:
+        await pair(whatsapp, client)
+        companion = next(whatsapp._network.companions())
+        assert len({key_id for key_id, _ in companion.keys.prekeys}) == prekeys
+        await whatsapp.contact(ANN).send(OWN, "hello")
+        assert (await client.next("Message"))["text"] == "hello"
+        assert len(companion.keys.prekeys) < prekeys

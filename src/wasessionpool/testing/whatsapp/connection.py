@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import SocketStream, TaskGroup
+from anyio.abc import TaskGroup
 
 from wasessionpool.testing.whatsapp.addresses import SERVER
 from wasessionpool.testing.whatsapp.network import Network, logger
 from wasessionpool.testing.whatsapp.nodes import Node, Value, decode, encode, node
 from wasessionpool.testing.whatsapp.noise import Cipher, FrameReader, Peer, Responder, frame
-from wasessionpool.testing.whatsapp.websocket import WebSocket, reset_on_close
+from wasessionpool.testing.whatsapp.tcp import TcpStream
+from wasessionpool.testing.whatsapp.websocket import WebSocket
 
 if TYPE_CHECKING:
     from wasessionpool.testing.whatsapp.certificates import NoiseIdentity
@@ -33,7 +34,7 @@ class Connection:
     def __init__(
         self,
         network: Network,
-        tcp: SocketStream,
+        tcp: TcpStream,
         websocket: WebSocket,
         frames: FrameReader,
         waiting: list[bytes],
@@ -104,7 +105,7 @@ class Connection:
         """Close the TCP connection at once, by a reset or by an end of stream."""
         self._ending = True
         if reset and not self.closed.is_set():
-            reset_on_close(self._tcp)
+            self._tcp.reset_on_close()
         self._scope.cancel()
 
     async def run(self, handle: Callable[[Node], None]) -> None:
@@ -149,14 +150,15 @@ class Connection:
 
 
 async def open_connection(
-    network: Network, tcp: SocketStream, context: ssl.SSLContext, identity: NoiseIdentity
+    network: Network, tcp: TcpStream, context: ssl.SSLContext, identity: NoiseIdentity
 ) -> tuple[Connection, Peer]:
     """Do all handshakes on a connection that has passed the proxy.
 
     Raises TimeoutError, WhatsAppServerError or one of `BROKEN`.
     """
     with anyio.fail_after(HANDSHAKE_TIMEOUT):
-        websocket = await WebSocket.accept(tcp, context)
+        websocket = WebSocket(tcp, context)
+        await websocket.accept()
         frames = FrameReader()
         waiting: list[bytes] = []
 
@@ -167,6 +169,5 @@ async def open_connection(
 
         responder = Responder(identity.static, identity.certificate)
         websocket.send(frame(responder.answer(await next_frame())))
-        await websocket.flush()
         peer = responder.finish(await next_frame())
     return Connection(network, tcp, websocket, frames, waiting, responder.split()), peer

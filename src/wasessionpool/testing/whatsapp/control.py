@@ -89,7 +89,7 @@ def _bound(noun: Any, function: Any, arguments: Mapping[str, Any]) -> tuple[list
             if parameter.annotation == ReceivedMessage.__name__:
                 named[name] = _message(noun, named[name])
             elif parameter.annotation == bytes.__name__:
-                named[name] = base64.b64decode(named[name], validate=True)
+                named[name] = _bytes(name, named[name])
             elif parameter.kind is parameter.VAR_POSITIONAL:
                 positional = list(named.pop(name))
     try:
@@ -97,6 +97,13 @@ def _bound(noun: Any, function: Any, arguments: Mapping[str, Any]) -> tuple[list
     except TypeError as error:
         raise Refused(400, f"{function.__name__}: {error}") from None
     return positional, named
+
+
+def _bytes(name: str, text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise Refused(400, f"{name} is not base64") from None
 
 
 def _message(noun: Any, message_id: str) -> ReceivedMessage:

@@ -98,8 +98,8 @@ class FaultCalls(ABC):
         else:
             self._faults.iqs.discard(xmlns)
 
-    async def stream_error(self, code: int | str) -> int:
-        """End the connections with a stream error, and return how many there were.
+    async def stream_error(self, code: int | str, *, close: bool = True) -> int:
+        """End the connections with a stream error, or send it and leave them open, and return how many there were.
 
         A number is sent as the error's code, such as 500, 503, 515 or 516; `replaced` says that another client took
         over, `device_removed` that the device is unlinked, without unlinking it.
@@ -109,7 +109,8 @@ class FaultCalls(ABC):
         connections = self._open_connections()
         for connection in connections:
             connection.send(error)
-            connection.end(LONG_PATIENCE if code == 515 else PATIENCE)
+            if close:
+                connection.end(LONG_PATIENCE if code == 515 else PATIENCE)
         await anyio.lowlevel.checkpoint()
         return len(connections)
 

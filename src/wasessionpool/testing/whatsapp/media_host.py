@@ -7,18 +7,18 @@ import ssl
 
 import anyio
 import h11
-from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
 from wasessionpool.testing.whatsapp.errors import ProtocolError
 from wasessionpool.testing.whatsapp.media import MEDIA_HOST, MediaStore
+from wasessionpool.testing.whatsapp.tcp import TcpStream
 
 MAX_UPLOAD = 128 * 1024 * 1024
 IDLE_TIMEOUT = 60.0
 """For one request; a client keeps its connection for the next file."""
 
 
-async def serve_media(store: MediaStore, stream: SocketStream, context: ssl.SSLContext) -> None:
+async def serve_media(store: MediaStore, stream: TcpStream, context: ssl.SSLContext) -> None:
     """Take and hand out files until the client goes or says nothing for a minute.
 
     Raises TimeoutError, ProtocolError and anyio's and ssl's errors.

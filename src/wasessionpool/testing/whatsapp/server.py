@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import TaskGroup
 
 from wasessionpool.testing.whatsapp.addresses import phone_number
 from wasessionpool.testing.whatsapp.certificates import (
@@ -36,9 +37,10 @@ from wasessionpool.testing.whatsapp.media_host import serve_media
 from wasessionpool.testing.whatsapp.network import FEW_PREKEYS, Account, Network, logger
 from wasessionpool.testing.whatsapp.phone import Phone
 from wasessionpool.testing.whatsapp.state import load, save
+from wasessionpool.testing.whatsapp.tcp import TcpStream
 from wasessionpool.testing.whatsapp.trust import ROOT_KEY_VARIABLE
 from wasessionpool.testing.whatsapp.waiting import Changes
-from wasessionpool.testing.whatsapp.websocket import accept_tunnel, refuse_tunnel, reset_on_close
+from wasessionpool.testing.whatsapp.websocket import accept_tunnel, refuse_tunnel
 
 if TYPE_CHECKING:
     from wasessionpool.drivers.neonize import NeonizeDriver
@@ -105,16 +107,14 @@ class WhatsAppServer(FaultCalls):
                 stack.callback(self._network.wire.close)
             context = make_tls_context(self._ca_file, self._trust.authority)
             self._identity = identity = make_noise_identity(self._trust.noise_root)
-            listener = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port, backlog=_BACKLOG)
-            self._port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's, not Django's
-            await stack.enter_async_context(listener)
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            listener = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
+            listener.setblocking(False)
+            stack.enter_context(listener)
+            self._port = listener.getsockname()[1]
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-
-            async def serve(stream: SocketStream) -> None:
-                await self._serve(stream, context, identity)
-
-            tasks.start_soon(listener.serve, serve)
+            tasks.start_soon(self._listen, listener, tasks, context, identity)
             self._stack = stack.pop_all()
         return self
 
@@ -262,7 +262,15 @@ class WhatsAppServer(FaultCalls):
     def _open_connections(self) -> list[Connection]:
         return list(self._connections)
 
-    async def _serve(self, stream: SocketStream, context: ssl.SSLContext, identity: NoiseIdentity) -> None:
+    async def _listen(
+        self, listener: socket.socket, tasks: TaskGroup, context: ssl.SSLContext, identity: NoiseIdentity
+    ) -> None:
+        while True:
+            await anyio.wait_readable(listener)
+            with suppress(BlockingIOError, ConnectionAbortedError):
+                tasks.start_soon(self._serve, TcpStream(listener.accept()[0]), context, identity)
+
+    async def _serve(self, stream: TcpStream, context: ssl.SSLContext, identity: NoiseIdentity) -> None:
         connection: Connection | None = None
         try:
             refusal = self._refusing
@@ -294,17 +302,17 @@ class WhatsAppServer(FaultCalls):
             logger.exception("the loopback WhatsApp itself failed")
             self._failures.append(error)
         finally:
-            await anyio.aclose_forcefully(stream)
+            stream.close()
             if connection is not None:
                 self._connections.discard(connection)
                 connection.closed.set()
                 self._changes.notify()
 
-    async def _turn_away(self, stream: SocketStream, refusal: Refusal) -> None:
+    async def _turn_away(self, stream: TcpStream, refusal: Refusal) -> None:
         self.tunnels_refused += 1
         self._changes.notify()
         if isinstance(refusal, int):
             with anyio.move_on_after(HANDSHAKE_TIMEOUT):
                 await refuse_tunnel(stream, refusal)
         else:
-            reset_on_close(stream)
+            stream.reset_on_close()

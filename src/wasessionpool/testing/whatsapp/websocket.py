@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import struct
 from collections.abc import Callable
 
 import anyio
 import h11
-from anyio.abc import SocketAttribute, SocketStream
-from anyio.streams.tls import TLSStream
 from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -18,6 +14,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from wasessionpool.testing.whatsapp.errors import ProtocolError
+from wasessionpool.testing.whatsapp.tcp import TcpStream
+from wasessionpool.testing.whatsapp.tls import Tls
 
 MAX_MESSAGE = 32 * 1024 * 1024
 MAX_UNSENT = 64 * 1024 * 1024
@@ -25,7 +23,7 @@ _LINGER = 1.0
 _BINARY = {Opcode.BINARY, Opcode.CONT}
 
 
-async def accept_tunnel(stream: SocketStream) -> str:
+async def accept_tunnel(stream: TcpStream) -> str:
     """Answer a client's CONNECT and return the host it asks for. Raises ProtocolError for any other request."""
     parser = h11.Connection(h11.SERVER)
     while True:
@@ -47,7 +45,7 @@ async def accept_tunnel(stream: SocketStream) -> str:
     return event.target.rpartition(b":")[0].decode("ascii", "replace")
 
 
-async def refuse_tunnel(stream: SocketStream, status: int) -> None:
+async def refuse_tunnel(stream: TcpStream, status: int) -> None:
     """Answer whatever a client asks with an HTTP error."""
     parser = h11.Connection(h11.SERVER)
     response = h11.Response(status_code=status, headers=[("Content-Length", "0"), ("Connection", "close")])
@@ -55,43 +53,40 @@ async def refuse_tunnel(stream: SocketStream, status: int) -> None:
     await stream.send(parser.send(response) or b"")
 
 
-def reset_on_close(stream: SocketStream) -> None:
-    """Make the closing of a TCP connection a reset instead of an orderly end."""
-    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's, not Django's
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 class WebSocket:
-    """A WebSocket over TLS over an accepted TCP connection. One task may receive while `write` runs in another."""
+    """A WebSocket over TLS over an accepted TCP connection. One task may receive while `write` runs in another.
 
-    def __init__(self, tcp: SocketStream, tls: TLSStream, protocol: ServerProtocol) -> None:
+    What is sent between two calls of `receive` leaves together; at any other time it leaves at once.
+    """
+
+    def __init__(self, tcp: TcpStream, context: ssl.SSLContext) -> None:
         self._tcp = tcp
-        self._tls = tls
-        self._protocol = protocol
+        self._tls = Tls(context)
+        self._protocol = ServerProtocol(max_size=MAX_MESSAGE)
         self._unsent: list[bytes] = []
         self._unsent_size = 0
+        self._backlog = b""
+        self._held = True
+        self._broken = False
         self._wake = anyio.Event()
         self._ending = False
         self._patience = 0.0
         self.pace: Callable[[], float] = float
 
-    @classmethod
-    async def accept(cls, tcp: SocketStream, context: ssl.SSLContext) -> WebSocket:
+    async def accept(self) -> None:
         """Do the TLS handshake and the upgrade. Raises ProtocolError and anyio's and ssl's errors."""
-        tls = await TLSStream.wrap(tcp, server_side=True, ssl_context=context, standard_compatible=False)
-        websocket = cls(tcp, tls, ServerProtocol(max_size=MAX_MESSAGE))
-        protocol = websocket._protocol
+        protocol = self._protocol
         requests: list[Request] = []
         while not requests:
-            protocol.receive_data(await tls.receive())
+            await self._take()
             requests = [event for event in protocol.events_received() if isinstance(event, Request)]
             if protocol.handshake_exc is not None:
                 raise ProtocolError(f"not a WebSocket request: {protocol.handshake_exc}")
         protocol.send_response(protocol.accept(requests[0]))
-        await tls.send(b"".join(protocol.data_to_send()))
+        self._collect()
+        self._flush()
         if protocol.state is not State.OPEN:
             raise ProtocolError("not a WebSocket upgrade")
-        return websocket
 
     async def receive(self) -> bytes:
         """Return the bytes of the messages that come next, at least one byte.
@@ -105,25 +100,33 @@ class WebSocket:
                 if isinstance(event, Frame) and event.opcode in _BINARY
             )
             if data:
+                self._held = True
                 return data
             try:
-                self._protocol.receive_data(await self._take())
+                await self._take()
             except ssl.SSLError:
                 raise anyio.BrokenResourceError from None
-            self._collect()
             if self._protocol.state is not State.OPEN:
                 raise anyio.EndOfStream
 
-    async def _take(self) -> bytes:
+    async def _take(self) -> None:
+        self._held = False
+        self._flush()
         bytes_per_second = self.pace()
         if not bytes_per_second:
-            return await self._tls.receive()
-        data = await self._tls.receive(max(int(bytes_per_second), 1))
-        await anyio.sleep(len(data) / bytes_per_second)
-        return data
+            data = await self._tcp.receive()
+        else:
+            data = await self._tcp.receive(max(int(bytes_per_second), 1))
+            await anyio.sleep(len(data) / bytes_per_second)
+        opened = self._tls.receive(data)
+        if opened:
+            self._protocol.receive_data(opened)
+            self._collect()
+        elif self._tls.ended:
+            raise anyio.EndOfStream
 
     def send(self, data: bytes) -> None:
-        """Queue one binary message. Raises anyio.BrokenResourceError when the client does not read what it gets."""
+        """Send one binary message. Raises anyio.BrokenResourceError when the client does not read what it gets."""
         if self._ending or self._protocol.state is not State.OPEN:
             return
         try:
@@ -133,6 +136,8 @@ class WebSocket:
         self._collect()
         if self._unsent_size > MAX_UNSENT:
             raise anyio.BrokenResourceError
+        if not self._held:
+            self._flush()
 
     def end(self, patience: float) -> None:
         """Let `write` send what is queued, and end the stream unless the client does so within `patience` seconds."""
@@ -140,18 +145,19 @@ class WebSocket:
         self._patience = patience
         self._wake.set()
 
-    async def flush(self) -> None:
-        """Send what is queued."""
-        while self._unsent:
-            data = b"".join(self._unsent)
-            self._unsent.clear()
-            self._unsent_size = 0
-            await self._tls.send(data)
-
     async def write(self) -> None:
-        """Send what is queued, as it comes, until `end`; then part, and return a moment after the end of the stream."""
+        """Send what the socket does not take at once, until `end`; then part, and return a moment after that.
+
+        Raises anyio.BrokenResourceError when the connection broke.
+        """
         while True:
-            await self.flush()
+            self._flush()
+            while self._backlog:
+                await self._tcp.send(self._backlog)
+                self._backlog = b""
+                self._flush()
+            if self._broken:
+                raise anyio.BrokenResourceError
             if self._ending:
                 break
             await self._wake.wait()
@@ -164,4 +170,24 @@ class WebSocket:
         for chunk in self._protocol.data_to_send():
             self._unsent.append(chunk)
             self._unsent_size += len(chunk)
-        self._wake.set()
+
+    def _flush(self) -> None:
+        """Send what is queued, unless something goes before it, and leave to `write` what the socket does not take."""
+        if self._backlog:
+            return
+        if self._unsent:
+            self._tls.send(b"".join(self._unsent))
+            self._unsent.clear()
+            self._unsent_size = 0
+        data = self._tls.data_to_send()
+        if not data:
+            return
+        try:
+            sent = self._tcp.send_now(data)
+        except anyio.BrokenResourceError:
+            self._broken = True
+            self._wake.set()
+            return
+        if sent < len(data):
+            self._backlog = data[sent:]
+            self._wake.set()
