@@ -5,18 +5,11 @@ from __future__ import annotations
 from .abc import Coordinator, Driver, RateLimiter, SessionStore
 from .settings import PoolSettings
 
-DRIVER_MARGIN = 10.0
-"""Seconds that a driver waits longer than the session, which then ends the link as stalled."""
-
 
 def make_driver(settings: PoolSettings) -> Driver:
     from .drivers.neonize import NeonizeDriver
 
-    return NeonizeDriver(
-        sessions_per_worker=settings.sessions_per_worker,
-        max_pairings=settings.max_pairings,
-        send_timeout=settings.send_timeout + DRIVER_MARGIN,
-    )
+    return NeonizeDriver(sessions_per_worker=settings.sessions_per_worker, max_pairings=settings.max_pairings)
 
 
 def make_store(settings: PoolSettings) -> SessionStore:

@@ -24,8 +24,7 @@ class NeonizeDriver:
 
     Leaving it ends the workers. ``environment`` is laid over that of the application for them.
     ``sessions_per_worker`` linked devices share a worker; ``max_pairings`` devices pair at once, more wait.
-    ``send_timeout`` is how long a send or call may take (a backstop: the pool's own, which is shorter, comes first),
-    ``stop_timeout`` how long leaving a connection may; both in seconds. ``device_name`` is what the phone shows in its
+    ``stop_timeout`` is how many seconds leaving a connection may take. ``device_name`` is what the phone shows in its
     list of linked devices: one name for all, or a function of the session's record.
     Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
     """
@@ -37,7 +36,6 @@ class NeonizeDriver:
         environment: Mapping[str, str] | None = None,
         sessions_per_worker: int = 50,
         max_pairings: int = 8,
-        send_timeout: float = 40.0,
         stop_timeout: float = 5.0,
         device_name: DeviceName = "wasessionpool",
     ) -> None:
@@ -47,7 +45,6 @@ class NeonizeDriver:
         self._environment = dict(environment or {})
         self._sessions_per_worker = sessions_per_worker
         self._max_pairings = max_pairings
-        self._send_timeout = send_timeout
         self._stop_timeout = stop_timeout
         self._device_name = device_name
         self._generations = count(1)
@@ -68,7 +65,7 @@ class NeonizeDriver:
                 environment=self._environment,
                 sessions_per_worker=self._sessions_per_worker,
             )
-            self._terms = Terms(fleet, anyio.Semaphore(self._max_pairings), self._device_name, self._send_timeout)
+            self._terms = Terms(fleet, anyio.Semaphore(self._max_pairings), self._device_name)
             self._tasks = tasks
             self._stack = stack.pop_all()
         return self
