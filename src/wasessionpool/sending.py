@@ -35,6 +35,7 @@ class _Send:
         self.reservation = reservation
         self.outcome: SentMessage | WhatsAppPoolError | None = None
         self.settled = anyio.Event()
+        self.followed = anyio.CancelScope()
 
 
 class SendLine:
@@ -58,7 +59,7 @@ class SendLine:
         self._live = live
         self._stall = stall
         self._turn = anyio.Semaphore(1, max_value=1)
-        self._followed: set[anyio.CancelScope] = set()
+        self._sends: set[_Send] = set()
 
     async def send(
         self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
@@ -83,8 +84,8 @@ class SendLine:
 
     def link_ended(self) -> None:
         """Follow no send any longer: the connection that they were handed to is over."""
-        for scope in self._followed:
-            scope.cancel()
+        for send in self._sends:
+            send.followed.cancel()
 
     async def _reserve(self, address: Address, *, until: float) -> Reservation:
         clock = self._backends.clock
@@ -108,6 +109,7 @@ class SendLine:
                 self._turn.release()
                 raise
             send = _Send(str(ULID.from_datetime(self._backends.clock.now())), address, content, reservation)
+            self._sends.add(send)
             self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
             return send
         raise SessionNotConnected(
@@ -123,14 +125,13 @@ class SendLine:
     async def _follow(self, send: _Send, connection: Connection) -> None:
         outcome: SentMessage | WhatsAppPoolError = self._unknown(send, "the link ended before an acknowledgement")
         try:
-            with anyio.CancelScope() as scope:
-                self._followed.add(scope)
+            with send.followed:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._give_up, send, connection)
                     outcome = await self._outcome(send, connection)
                     tasks.cancel_scope.cancel()
         finally:
-            self._followed.discard(scope)
+            self._sends.remove(send)
             await self._settle(send, outcome)
 
     async def _give_up(self, send: _Send, connection: Connection) -> None:
