@@ -29,13 +29,14 @@ class Connection(Protocol):
     async def send(self, to: Address, message: OutgoingMessage) -> SentMessage:
         """Send, and return once WhatsApp's server acknowledged.
 
-        Raises ``SessionNotConnected`` where nothing was sent, ``MessageRejected`` where the server refused,
-        ``SendTimeout`` where the outcome is unknown.
+        It has no deadline of its own, and ends with the connection at the latest. Raises ``SessionNotConnected``
+        where nothing was sent, ``MessageRejected`` where the server refused, ``SendTimeout`` where the outcome is
+        unknown.
         """
         ...
 
     async def call(self, operation: Operation) -> Any:
-        """Do ``operation`` and return its result; raises ``DriverError``."""
+        """Do ``operation`` and return its result; raises ``DriverError``. It has no deadline of its own either."""
         ...
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from .abc import Coordinator, Driver, RateLimiter, SessionStore
 from .settings import PoolSettings
 
-DRIVER_MARGIN = 10.0
-"""Seconds that a driver waits longer than the session, which then ends the link as stalled."""
-
 
 def make_driver(settings: PoolSettings) -> Driver:
     from .drivers.neonize import NeonizeDriver
@@ -15,7 +12,6 @@ def make_driver(settings: PoolSettings) -> Driver:
     return NeonizeDriver(
         sessions_per_worker=settings.sessions_per_worker,
         max_pairings=settings.max_pairings,
-        send_timeout=settings.send_timeout + DRIVER_MARGIN,
         inbox_max_bytes=settings.inbox_max_bytes,
     )
 

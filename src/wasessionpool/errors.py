@@ -145,9 +145,16 @@ class RateLimitExceeded(WhatsAppPoolError):
 
 
 class SendTimeout(WhatsAppPoolError):
-    """WhatsApp did not acknowledge in time: whether the message went out is unknown, so it is not sent again."""
+    """WhatsApp did not acknowledge in time: whether the message went out is unknown, so it is not sent again.
+
+    Should it become known later, the ``message_sent`` or ``error`` event that tells it has the same ``send_id``.
+    """
 
     outcome: Literal["unknown"] = "unknown"
+
+    def __init__(self, message: str, *, send_id: str | None = None) -> None:
+        super().__init__(message)
+        self.send_id = send_id
 
 
 class MessageRejected(WhatsAppPoolError):

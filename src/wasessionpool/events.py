@@ -110,6 +110,7 @@ class ErrorEvent(BaseEvent):
     type: Literal["error"] = "error"
     code: str
     detail: str
+    send_id: str | None = None
 
 
 class StatusEvent(BaseEvent):
@@ -142,12 +143,13 @@ class MessageEvent(BaseEvent, InboundMessage):
 
 
 class MessageSentEvent(BaseEvent):
-    """WhatsApp's server acknowledged a message of ours."""
+    """WhatsApp's server acknowledged a message of ours, perhaps after a ``SendTimeout``, which has its ``send_id``."""
 
     type: Literal["message_sent"] = "message_sent"
     message_id: str
     to: str
     timestamp: datetime
+    send_id: str | None = None
 
 
 class ReceiptEvent(BaseEvent, InboundReceipt):

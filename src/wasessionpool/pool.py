@@ -253,10 +253,13 @@ class WhatsAppSessionPool:
     ) -> SentMessage:
         """Send ``message`` to a phone number or JID; returns once WhatsApp's server acknowledged.
 
-        Over the limit it raises ``RateLimitExceeded``, or with ``wait`` it waits its turn, at most ``timeout`` seconds.
+        Over the limit it raises ``RateLimitExceeded``, or with ``wait`` it waits its turn. ``timeout`` (seconds) is for
+        all of it, that turn and the sends ahead included; it ends the waiting, not a send that has begun.
         Raises, in this order, ``InvalidCompanyId``, ``InvalidMessage``, ``InvalidRecipient``, ``SessionNotFound``,
-        ``AuthenticationRequired``, ``SessionNotConnected``, ``RateLimitExceeded``; then ``MessageRejected``,
-        ``RecipientNotOnWhatsapp``, or ``SendTimeout``: then it is unknown whether the message went out.
+        ``AuthenticationRequired``, ``SessionNotConnected``, ``RateLimitExceeded``; then ``SessionNotConnected`` where
+        the sends ahead took too long and nothing was sent, ``MessageRejected``, ``RecipientNotOnWhatsapp``, or
+        ``SendTimeout``: then it is unknown whether the message went out. Should it become known, an event with the
+        ``send_id`` of that error tells.
         """
         key = SessionKey(company_id, device)
         message = to_message(message)

@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from .abc import Clock, Connection, Coordinator, Driver, Ownership, RateLimiter, Reservation, SessionStore
-from .addresses import Address
+from .abc import Clock, Connection, Coordinator, Driver, Ownership, RateLimiter, SessionStore
 from .backoff import Backoff
 from .bus import Bus
 from .errors import (
@@ -22,8 +21,6 @@ from .errors import (
     LoggedOut,
     PairingFailed,
     PairingTimeout,
-    RateLimitExceeded,
-    SendTimeout,
     SessionFailed,
     SessionLocked,
     SessionNotConnected,
@@ -32,7 +29,6 @@ from .errors import (
 )
 from .events import (
     MessageEvent,
-    MessageSentEvent,
     PresenceEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
@@ -56,7 +52,7 @@ from .links import (
     PresenceChanged,
     TypingChanged,
 )
-from .messages import OutgoingMessage, to_message
+from .messages import OutgoingMessage
 from .models import (
     DeviceLocation,
     DisconnectReason,
@@ -67,6 +63,7 @@ from .models import (
     Status,
 )
 from .operations import LogOut, MarkRead, Operation
+from .sending import SendLine
 from .settings import PoolSettings
 from .standing import Standing
 from .starts import StartLimiter
@@ -108,7 +105,7 @@ class Session:
         self._wake = anyio.Event()
         self._gave_up = False
         self._starting = anyio.Lock()
-        self._sending = anyio.Lock()
+        self._sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
         self._connection: Connection | None = None
         self._link_scope: anyio.CancelScope | None = None
         self._forced_end: LinkEnded | None = None
@@ -215,28 +212,7 @@ class Session:
         self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
     ) -> SentMessage:
         """Send a message; returns once WhatsApp's server acknowledged."""
-        content = to_message(message)
-        address = Address.parse(to)
-        self._live()
-        reservation = await self._reserve(address, wait=wait, timeout=timeout)
-        spent = False
-        try:
-            async with self._sending:
-                connection = self._live()
-                spent = True
-                try:
-                    sent = await self._acknowledged(connection, address, content, timeout)
-                except WhatsAppPoolError as error:
-                    spent = isinstance(error, SendTimeout)
-                    self.standing.error(error.code, error.message)
-                    raise
-        finally:
-            with anyio.CancelScope(shield=True):
-                await (reservation.commit() if spent else reservation.release())
-        self.standing.messages_sent += 1
-        self.standing.active()
-        self.standing.emit(MessageSentEvent, message_id=sent.id, to=sent.to, timestamp=sent.timestamp)
-        return sent
+        return await self._sends.send(to, message, wait=wait, timeout=timeout)
 
     async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
         """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""
@@ -253,7 +229,7 @@ class Session:
         connection = self._live()
         with self._backends.clock.move_on_after(self._backends.settings.send_timeout):
             return await connection.call(operation)
-        self._force_end(LinkEnded(reason=DisconnectReason.STALLED, detail=f"{operation.type} hung"))
+        self._stall(connection, f"{operation.type} hung")
         raise DriverError(f"session {self.key}: {operation.type} was not done in time")
 
     def _live(self) -> Connection:
@@ -267,28 +243,6 @@ class Session:
                 f"session {self.key} is {standing.status}{because}", status=standing.status, reason=standing.reason
             )
         return self._connection
-
-    async def _reserve(self, address: Address, *, wait: bool, timeout: float | None) -> Reservation:
-        clock = self._backends.clock
-        refused: RateLimitExceeded
-        deadline = None if timeout is None else clock.monotonic() + timeout
-        while True:
-            try:
-                return await self._backends.limiter.acquire(self.key, str(address))
-            except RateLimitExceeded as error:
-                refused = error
-            if not wait or (deadline is not None and clock.monotonic() + refused.retry_after > deadline):
-                raise refused
-            await clock.sleep(refused.retry_after)
-
-    async def _acknowledged(
-        self, connection: Connection, address: Address, content: OutgoingMessage, timeout: float | None
-    ) -> SentMessage:
-        limit = self._backends.settings.send_timeout
-        with self._backends.clock.move_on_after(limit if timeout is None else min(limit, timeout)):
-            return await connection.send(address, content)
-        self._force_end(LinkEnded(reason=DisconnectReason.STALLED, detail="a send was not acknowledged in time"))
-        raise SendTimeout(f"session {self.key}: no acknowledgement in time; whether the message went out is unknown")
 
     def _arrived(self) -> bool:
         standing = self.standing
@@ -422,6 +376,7 @@ class Session:
             self.standing.link_ended(end)
         finally:
             self._connection = self._link_scope = None
+            self._sends.link_ended()
             started()
         return end
 
@@ -557,9 +512,11 @@ class Session:
             if gave_up:
                 self._announce(0, 0.0, reason)
 
-    def _force_end(self, end: LinkEnded) -> None:
-        if self._link_scope is not None and self._forced_end is None:
-            self._forced_end, self._connection = end, None
+    def _stall(self, connection: Connection, detail: str) -> None:
+        """End the link of a connection that hangs; one that is over already is left alone."""
+        if connection is self._connection and self._link_scope is not None:
+            self._forced_end = LinkEnded(reason=DisconnectReason.STALLED, detail=detail)
+            self._connection = None
             self._link_scope.cancel()
 
 

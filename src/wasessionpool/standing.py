@@ -199,11 +199,11 @@ class Standing:
     def trust(self) -> None:
         self.health = "ok"
 
-    def error(self, code: str, detail: str) -> None:
-        """Remember an error and tell it; ``detail`` must not hold a message's text."""
+    def error(self, code: str, detail: str, send_id: str | None = None) -> None:
+        """Remember an error and tell it, with the send that it concerns; ``detail`` must not hold a message's text."""
         self.errors += 1
         self._last_error = detail, self._clock.now()
-        self.emit(ErrorEvent, code=code, detail=detail)
+        self.emit(ErrorEvent, code=code, detail=detail, send_id=send_id)
         self._notify()
 
     def locked(self, holder: str) -> None:

@@ -14,7 +14,7 @@ def make_driver(settings: PoolSettings) -> Driver:
         from wasessionpool.drivers.neonize import NeonizeDriver
         from wasessionpool.testing.whatsapp.server import WORKER_MODULE
 
-        return NeonizeDriver(worker_module=WORKER_MODULE, send_timeout=settings.send_timeout)
+        return NeonizeDriver(worker_module=WORKER_MODULE)
     from wasessionpool.testing.driver import FakeDriver, FakeLink
 
     async def silent(link: FakeLink) -> None:

@@ -359,13 +359,33 @@ async def test_a_number_without_whatsapp(
             await link.connection.send(Address("79990000000"), Text(text="x"))
 
 
-async def test_an_unacknowledged_send_times_out(whatsapp: WhatsAppServer, session: SessionFactory) -> None:
-    whatsapp.contact(OTHER)
-    async with whatsapp.driver(send_timeout=1.0) as driver, session().link(driver) as link:
+async def test_an_unacknowledged_send_ends_with_its_connection(
+    whatsapp: WhatsAppServer, driver: NeonizeDriver, session: SessionFactory
+) -> None:
+    other = whatsapp.contact(OTHER)
+    async with anyio.create_task_group() as tasks, session().link(driver) as link:
+
+        async def send() -> None:
+            with pytest.raises(SendTimeout):
+                await link.connection.send(Address(OTHER), Text(text="x"))
+
         await pair(link, whatsapp)
         whatsapp.phone(OWN).withhold_acks()
-        with pytest.raises(SendTimeout):
+        tasks.start_soon(send)
+        await other.next_message()
+
+
+@pytest.mark.timeout(150)
+async def test_a_success_without_the_recipients_keys_is_not_believed(
+    whatsapp: WhatsAppServer, driver: NeonizeDriver, session: SessionFactory
+) -> None:
+    other = whatsapp.contact(OTHER)
+    async with session().link(driver) as link:
+        await pair(link, whatsapp)
+        whatsapp.phone(OWN).withhold_iq("encrypt")
+        with pytest.raises(SendTimeout, match="keys"):
             await link.connection.send(Address(OTHER), Text(text="x"))
+    assert other.received == ()
 
 
 async def test_a_killed_worker_costs_its_sessions_one_link(whatsapp: WhatsAppServer, session: SessionFactory) -> None:

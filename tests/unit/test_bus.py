@@ -9,13 +9,13 @@ import pytest
 
 from wasessionpool import ConfigurationError, ErrorEvent, SessionKey, Status, StatusEvent
 from wasessionpool.bus import Bus, Filter
-from wasessionpool.events import Event
+from wasessionpool.events import BaseEvent, Event
 
 pytestmark = pytest.mark.anyio
 
 
 def status_event(number: int) -> StatusEvent:
-    common = event(number).model_dump(exclude={"type", "code", "detail"})
+    common = event(number).model_dump(include=set(BaseEvent.model_fields))
     return StatusEvent(**common, previous=Status.CONNECTED, current=Status.FAILED)
 
 

@@ -18,7 +18,7 @@ VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
     "files", "clock", "waiting",
 }  # fmt: skip
-CORE = {"bus", "inbound", "threads", "starts", "standing", "session", "pool", "defaults"}
+CORE = {"bus", "inbound", "threads", "starts", "standing", "sending", "session", "pool", "defaults"}
 BACKENDS = {"drivers", "stores", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}
 MAY_IMPORT = {

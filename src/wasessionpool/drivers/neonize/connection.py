@@ -68,6 +68,8 @@ CREDIT_STEP = 16
 STATES_KEPT = 64
 PROXY_SCHEMES = ("http", "https", "socks5")
 RESTRICTED_RECIPIENT = 463
+UNLINKED = frozenset({DisconnectReason.LOGGED_OUT, DisconnectReason.BANNED})
+"""Ends after which WhatsApp no longer takes the device's keys."""
 
 
 DeviceName = str | Callable[[SessionRecord], str]
@@ -80,7 +82,6 @@ class Terms:
     fleet: Fleet
     pairing_slots: anyio.Semaphore
     device_name: DeviceName
-    send_timeout: float
     inbox_max_bytes: int
     inboxes: dict[SessionKey, InboxReader]
 
@@ -161,6 +162,8 @@ class NeonizeConnection:
                 await self._before.wait()
             with self._scope:
                 await self._live()
+            if self._end is not None and self._end.reason in UNLINKED:
+                await self._forget_keys()
         except WhatsAppPoolError as error:
             self._error = error
         except Exception as error:
@@ -195,6 +198,13 @@ class NeonizeConnection:
 
     async def _is_linked(self) -> bool:
         return await to_thread.run_sync(is_linked, self._device.database, abandon_on_cancel=True)
+
+    async def _forget_keys(self) -> None:
+        # whatsmeow does so itself a moment after it said why, if its worker lives that long.
+        try:
+            await to_thread.run_sync(forget_unlinked, self._device.database)
+        except StorageError as error:
+            logger.warning("%s: %s", self._record.key, error)
 
     async def _pair(self) -> bool:
         """Pair in a worker of its own; returns whether the phone confirmed, else the link has ended."""
@@ -323,7 +333,7 @@ class NeonizeConnection:
         if self._place is None or self._status is not Status.CONNECTED or not self._place[0].alive:
             raise SessionNotConnected("there is no live link", status=self._status, reason=self._reason)
         worker, hosting = self._place
-        answer = await worker.call(hosting, request, self._terms.send_timeout)
+        answer = await worker.call(hosting, request)
         if answer.failure is not None:
             raise self._error_for(answer.failure, request)
         return answer

@@ -21,7 +21,7 @@ def uri_path(database: Path) -> str:
 
 
 def forget_unlinked(database: Path) -> None:
-    """Remove a file that ``is_linked`` denied, so that nothing of an earlier account reaches the next.
+    """Remove the file of a device that is not linked, so that nothing of an earlier account reaches the next.
 
     Raises ``StorageError``.
     """

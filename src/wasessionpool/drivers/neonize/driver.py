@@ -27,8 +27,7 @@ class NeonizeDriver:
 
     Leaving it ends the workers. ``environment`` is laid over that of the application for them.
     ``sessions_per_worker`` linked devices share a worker; ``max_pairings`` devices pair at once, more wait.
-    ``send_timeout`` is how long a send or call may take (a backstop: the pool's own, which is shorter, comes first),
-    ``stop_timeout`` how long leaving a connection may; both in seconds. ``inbox_max_bytes`` is the size at which a
+    ``stop_timeout`` is how many seconds leaving a connection may take. ``inbox_max_bytes`` is the size at which a
     session's inbox makes WhatsApp wait. ``device_name`` is what the phone shows in its
     list of linked devices: one name for all, or a function of the session's record.
     Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
@@ -41,7 +40,6 @@ class NeonizeDriver:
         environment: Mapping[str, str] | None = None,
         sessions_per_worker: int = 50,
         max_pairings: int = 8,
-        send_timeout: float = 40.0,
         stop_timeout: float = 5.0,
         inbox_max_bytes: int = 64 * 1024 * 1024,
         device_name: DeviceName = "wasessionpool",
@@ -52,7 +50,6 @@ class NeonizeDriver:
         self._environment = dict(environment or {})
         self._sessions_per_worker = sessions_per_worker
         self._max_pairings = max_pairings
-        self._send_timeout = send_timeout
         self._stop_timeout = stop_timeout
         self._inbox_max_bytes = inbox_max_bytes
         self._device_name = device_name
@@ -78,7 +75,6 @@ class NeonizeDriver:
                 fleet=fleet,
                 pairing_slots=anyio.Semaphore(self._max_pairings),
                 device_name=self._device_name,
-                send_timeout=self._send_timeout,
                 inbox_max_bytes=self._inbox_max_bytes,
                 inboxes={},
             )

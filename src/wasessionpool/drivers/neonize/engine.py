@@ -366,6 +366,10 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
             answer = Answer(call=call.call, failure=Failure(kind="failed", detail=type(error).__name__))
         self._report(answer)
+        if isinstance(call.request, LogOut) and answer.failure is None:
+            # whatsmeow says nothing when it logged out by itself.
+            ended = LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="requested")
+            self._pump.put(partial(self._say, session, ended))
         with self._scheduling:
             if session.waiting:
                 self._calls.submit(self._perform, session, session.waiting.popleft())
@@ -386,10 +390,6 @@ class Engine:
                     outcome = library.log_out(session.key)
         if isinstance(outcome, Failure):
             return Answer(call=call.call, failure=outcome)
-        if isinstance(request, LogOut):
-            # whatsmeow says nothing when it logged out by itself.
-            ended = LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="requested")
-            self._pump.put(partial(self._say, session, ended))
         return Answer(call=call.call, sent=outcome)
 
     def _count_log(self, data: bytes) -> None:

@@ -16,6 +16,9 @@ _SUBSCRIBED = bytes(code for code in EVENT_CODES.values() if code)
 _DSN = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_foreign_keys=on&_z="
 """Options for neonize's database name; the last swallows the ``?_foreign_keys=on`` that neonize appends."""
 
+QUESTION_TIMEOUT = 75.0
+"""Seconds after which whatsmeow gives a question to the server up."""
+
 Callbacks = tuple[Any, Any, Any, Any]
 
 
@@ -77,15 +80,22 @@ class Library:
         self._gocode.Stop(key)
 
     def send(self, key: bytes, request: SendText) -> Sent | Failure:
-        """Send, and wait for the server; up to 75 s, or for ever across a reconnect."""
+        """Send, and wait for the server; up to 75 s, or for ever across a reconnect.
+
+        A success after ``QUESTION_TIMEOUT`` is none: whatsmeow asked for the recipient's keys in vain, and what it then
+        sent nobody can read.
+        """
         content = self._binding.content
         to = self._jid(request.to)
         text = content.ExtendedTextMessage(text=request.text)
         body = content.Message(extendedTextMessage=text).SerializeToString()
+        begin = time.monotonic()
         returned = self._gocode.SendMessage(key, to, len(to), body, len(body))
         outcome = self._binding.events.SendMessageReturnFunction.FromString(returned)
         if outcome.Error:
             return texts.failure(outcome.Error)
+        if time.monotonic() - begin >= QUESTION_TIMEOUT:
+            return Failure(kind="timeout", detail="a question for the recipient's keys was not answered")
         return Sent(id=outcome.SendResponse.ID, timestamp=outcome.SendResponse.Timestamp)
 
     def mark_read(self, key: bytes, request: MarkRead) -> Failure | None:

@@ -166,11 +166,11 @@ class WorkerProcess:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
 
-    async def call(self, hosting: Hosting, request: Request, timeout: float) -> Answer:
-        """Return the answer to ``request``.
+    async def call(self, hosting: Hosting, request: Request) -> Answer:
+        """Return the answer to ``request``, however long it takes; the caller sets the deadline.
 
-        Where none comes within ``timeout`` seconds or the worker dies, raises ``SendTimeout`` for a send,
-        ``DriverError`` or ``WorkerCrashed`` for anything else.
+        Where the worker dies or the session is over without one, raises ``SendTimeout`` for a send,
+        ``WorkerCrashed`` or ``DriverError`` for anything else.
         """
         if hosting.session not in self._hostings or not self.alive:
             raise WorkerCrashed("the worker of this session has ended")
@@ -179,17 +179,12 @@ class WorkerProcess:
         call = self._calls[number] = _Call(hosting.session, request)
         try:
             self.send(Perform(call=number, session=hosting.session, request=request))
-            with anyio.move_on_after(timeout):
-                await call.done.wait()
+            await call.done.wait()
         finally:
             del self._calls[number]
         if call.answer is not None:
             return call.answer
-        if call.error is not None:
-            raise call.error
-        if isinstance(request, SendText):
-            raise SendTimeout(f"WhatsApp did not acknowledge within {timeout:g} s")
-        raise DriverError(f"{request.type} was not answered within {timeout:g} s")
+        raise call.error or DriverError(f"{request.type} was not answered")
 
     def quit(self) -> None:
         """Ask the worker to stop its sessions and end."""
@@ -285,13 +280,14 @@ class WorkerProcess:
                 hosting.stored()
             case Over():
                 del self._hostings[hosting.session]
+                self._fail_calls(hosting.session, DriverError("the session ended first"))
                 hosting.finish()
 
     def _settle(self, answer: Answer) -> None:
         call = self._calls.get(answer.call)
         if call is None:
             self.late_answers += 1
-            logger.info("worker %s: an answer came after its deadline, %s so far", self.pid, self.late_answers)
+            logger.info("worker %s: an answer came that nobody waited for, %s so far", self.pid, self.late_answers)
             return
         call.answer = answer
         call.done.set()
@@ -349,17 +345,18 @@ class WorkerProcess:
         )
         for hosting in list(self._hostings.values()):
             self._bury(hosting)
-        for call in self._calls.values():
-            if isinstance(call.request, SendText):
-                call.error = SendTimeout(f"the worker died while it sent: {self._death}")
-            else:
-                call.error = WorkerCrashed(self._death)
-            call.done.set()
         self._ready.set()
         self.gone.set()
 
+    def _fail_calls(self, session: str, error: WhatsAppPoolError) -> None:
+        for call in self._calls.values():
+            if call.session == session and not call.done.is_set():
+                call.error = SendTimeout(error.message) if isinstance(call.request, SendText) else error
+                call.done.set()
+
     def _bury(self, hosting: Hosting) -> None:
         self._hostings.pop(hosting.session, None)
+        self._fail_calls(hosting.session, WorkerCrashed(f"the worker died: {self._death}"))
         reason = DisconnectReason.SHUTDOWN if self._quitting else DisconnectReason.WORKER_CRASHED
         hosting.take(LinkEnded(reason=reason, detail=self._death))
         hosting.finish()

@@ -1,0 +1,184 @@
+"""A session's sends: one at a time to the driver, each followed to its end, whether its caller still waits or not."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+from ulid import ULID
+
+from .abc import Connection, Reservation
+from .addresses import Address
+from .errors import RateLimitExceeded, SendTimeout, SessionNotConnected, WhatsAppPoolError
+from .events import MessageSentEvent
+from .messages import OutgoingMessage, to_message
+from .models import SentMessage, SessionKey
+from .standing import Standing
+
+if TYPE_CHECKING:
+    from .session import Backends
+
+logger = logging.getLogger(__name__)
+
+
+class _Send:
+    """A message that the driver has. ``outcome`` is what is known of it, set before ``settled``."""
+
+    def __init__(self, id: str, to: Address, message: OutgoingMessage, reservation: Reservation) -> None:  # noqa: A002
+        self.id = id
+        self.to = to
+        self.message = message
+        self.reservation = reservation
+        self.outcome: SentMessage | WhatsAppPoolError | None = None
+        self.settled = anyio.Event()
+        self.followed = anyio.CancelScope()
+
+
+class SendLine:
+    """The line in which a session's sends wait for the one ahead, at most ``send_timeout`` seconds for each.
+
+    ``live`` returns the live connection or raises; ``stall`` ends the link of a connection that hangs.
+    """
+
+    def __init__(
+        self,
+        key: SessionKey,
+        standing: Standing,
+        backends: Backends,
+        *,
+        live: Callable[[], Connection],
+        stall: Callable[[Connection, str], None],
+    ) -> None:
+        self._key = key
+        self._standing = standing
+        self._backends = backends
+        self._live = live
+        self._stall = stall
+        self._turn = anyio.Semaphore(1, max_value=1)
+        self._sends: set[_Send] = set()
+
+    async def send(
+        self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
+    ) -> SentMessage:
+        """Send, and return once WhatsApp acknowledged; raises what ``WhatsAppSessionPool.send_message`` says."""
+        content, address, clock = to_message(message), Address.parse(to), self._backends.clock
+        self._live()
+        deadline = math.inf if timeout is None else clock.monotonic() + timeout
+        reservation = await self._reserve(address, until=deadline if wait else -math.inf)
+        send: _Send | None = None
+        try:
+            send = await self._hand_over(address, content, reservation, deadline)
+        finally:
+            if send is None:
+                with anyio.CancelScope(shield=True):
+                    await reservation.release()
+        with self._until(deadline):
+            await send.settled.wait()
+        if isinstance(send.outcome, SentMessage):
+            return send.outcome
+        raise send.outcome or self._unknown(send, f"no acknowledgement within {timeout:g} s")
+
+    def link_ended(self) -> None:
+        """Follow no send any longer: the connection that they were handed to is over."""
+        for send in self._sends:
+            send.followed.cancel()
+
+    async def _reserve(self, address: Address, *, until: float) -> Reservation:
+        clock = self._backends.clock
+        while True:
+            try:
+                return await self._backends.limiter.acquire(self._key, str(address))
+            except RateLimitExceeded as error:
+                if clock.monotonic() + error.retry_after > until:
+                    raise
+                pause = error.retry_after
+            await clock.sleep(pause)
+
+    async def _hand_over(
+        self, address: Address, content: OutgoingMessage, reservation: Reservation, deadline: float
+    ) -> _Send:
+        with self._until(deadline):
+            await self._turn.acquire()
+            try:
+                connection = self._live()
+            except WhatsAppPoolError:
+                self._turn.release()
+                raise
+            send = _Send(str(ULID.from_datetime(self._backends.clock.now())), address, content, reservation)
+            self._sends.add(send)
+            self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
+            return send
+        raise SessionNotConnected(
+            f"session {self._key}: nothing was sent, the sends ahead were not acknowledged in time",
+            status=self._standing.status,
+            reason=self._standing.reason,
+        )
+
+    def _until(self, deadline: float) -> anyio.CancelScope:
+        clock = self._backends.clock
+        return clock.move_on_after(None if deadline == math.inf else deadline - clock.monotonic())
+
+    async def _follow(self, send: _Send, connection: Connection) -> None:
+        outcome: SentMessage | WhatsAppPoolError = self._unknown(send, "the link ended before an acknowledgement")
+        try:
+            with send.followed:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._give_up, send, connection)
+                    outcome = await self._outcome(send, connection)
+                    tasks.cancel_scope.cancel()
+        finally:
+            self._sends.remove(send)
+            await self._settle(send, outcome)
+
+    async def _give_up(self, send: _Send, connection: Connection) -> None:
+        await self._backends.clock.sleep(self._backends.settings.send_timeout)
+        if send.outcome is None:
+            self._stall(connection, "a send was not acknowledged in time")
+            await self._settle(send, self._unknown(send, "no acknowledgement in time"))
+
+    async def _outcome(self, send: _Send, connection: Connection) -> SentMessage | WhatsAppPoolError:
+        try:
+            return await connection.send(send.to, send.message)
+        except SendTimeout as error:
+            return self._unknown(send, error.message)
+        except WhatsAppPoolError as error:
+            return error
+        except Exception as error:
+            # Nobody may be waiting for it, and it must not end the pool's other sessions.
+            logger.exception("session %s: its driver failed in a send", self._key)
+            return self._unknown(send, f"the driver failed with {type(error).__name__}")
+
+    async def _settle(self, send: _Send, outcome: SentMessage | WhatsAppPoolError) -> None:
+        """Tell what became of a send; what comes after it was called unknown is told as well."""
+        unknown, late = isinstance(outcome, SendTimeout), send.outcome is not None
+        if unknown and late:
+            return
+        send.outcome = outcome
+        if isinstance(outcome, SentMessage):
+            self._standing.messages_sent += 1
+            self._standing.active()
+            self._standing.emit(
+                MessageSentEvent, message_id=outcome.id, to=outcome.to, timestamp=outcome.timestamp, send_id=send.id
+            )
+        else:
+            self._standing.error(outcome.code, outcome.message, send.id)
+        if late:
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                spent = unknown or isinstance(outcome, SentMessage)
+                await (send.reservation.commit() if spent else send.reservation.release())
+        except Exception:
+            logger.exception("session %s: its limit could not be settled", self._key)
+        finally:
+            send.settled.set()
+            # Its caller hears of it before the next is sent.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            self._turn.release()
+
+    def _unknown(self, send: _Send, why: str) -> SendTimeout:
+        return SendTimeout(f"session {self._key}: {why}; whether the message went out is unknown", send_id=send.id)
