@@ -89,7 +89,13 @@ class Engine:
         threading.Thread(target=self._pump, name="pump", daemon=True).start()
 
     def start(self, start: Start) -> None:
-        """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives."""
+        """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives.
+
+        A second client under one id would live on where none could stop it, so an id that is in use is refused.
+        """
+        if start.session in self._hosted:
+            self._count("starts of a session that runs", logging.ERROR)
+            return
         session = self._hosted[start.session] = Hosted(start, CREDIT)
         usual = threading.stack_size(SESSION_STACK)
         try:
