@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from wasessionpool.drivers.neonize.database import uri_path
 from wasessionpool.drivers.neonize.wire import MAX_FRAME, Answer, Log, Over, Perform, Refused, SendText, Start, Stop
+from wasessionpool.drivers.neonize.worker import DESCRIPTORS
 from wasessionpool.links import LinkEnded, LinkUp, PairingOffered
 from wasessionpool.models import DisconnectReason
 from wasessionpool.operations import LogOut, MarkRead
@@ -157,6 +159,33 @@ async def test_two_workers_never_open_one_database(
         hosting.process.kill()
         await second.say(session)
         await second.event("a:main:1", PairingOffered)
+
+
+async def test_sends_that_hang_keep_no_other_session_from_sending_or_stopping(
+    whatsapp: WhatsAppServer, hosting: RawWorker, tmp_path: Path
+) -> None:
+    numbers = [f"7900000000{number}" for number in range(8)]
+    other = whatsapp.contact("79007654321")
+    for number in numbers:
+        await hosting.say(start(tmp_path, number))
+        await whatsapp.phone(number).scan((await hosting.event(number, PairingOffered)).text)
+        await hosting.event(number, LinkUp)
+    *stuck, free = numbers
+    request = SendText(to="79007654321@s.whatsapp.net", text="x")
+    for call, number in enumerate([*stuck, *stuck], 1000):
+        whatsapp.phone(number).withhold_acks()
+        await hosting.say(Perform(call=call, session=number, request=request))
+    for _ in stuck:
+        await other.next_message()
+    assert (await hosting.ask(free, request)).sent is not None
+    for number in stuck:
+        await hosting.say(Stop(session=number))
+        await hosting.hear(Over, lambda over, number=number: over.session == number, timeout=5)
+
+
+async def test_a_worker_may_open_as_much_as_the_system_allows(worker: RawWorker) -> None:
+    soft, hard = resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard or soft >= DESCRIPTORS
 
 
 async def test_signals_of_the_application_are_ignored(worker: RawWorker) -> None:
