@@ -48,3 +48,17 @@ def test_the_root_logger_is_left_alone(code: str, handlers: int) -> None:
     code += "; import logging; root = logging.getLogger(); print(len(root.handlers), root.level)"
     said = subprocess.check_output([sys.executable, "-c", code], env=os.environ | NOWHERE, text=True, timeout=30)
     assert said.split() == [str(handlers), str(logging.INFO if handlers else logging.WARNING)]
+
+
+def test_what_runs_beside_go_opens_no_database() -> None:
+    """Python's SQLite in the process of Go's would drop its locks."""
+    for path in SOURCE.parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        imported = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert "sqlite3" not in imported or path.name == "database.py"
+        assert "database" not in imported or path.name == "connection.py"
