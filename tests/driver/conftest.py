@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +22,32 @@ from wasessionpool.models import DeviceLocation, SessionRecord
 EventT = TypeVar("EventT")
 NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "", "SSL_CERT_DIR": "/nonexistent"}
 """An environment whose workers reach nothing: port 9 refuses."""
+
+# neonize leaves pipes of os.popen() to the garbage collector while it is imported.
+CASES_OPTIONS = (
+    "-p",
+    "no:cacheprovider",
+    "-W",
+    "ignore::ResourceWarning",
+    "-W",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def run_cases(name: str) -> None:
+    """Run tests that load neonize; it starts Go in its process, so they get one of their own."""
+    cases = Path(__file__).with_name(name)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *CASES_OPTIONS, str(cases)],
+        env=os.environ | NOWHERE,
+        cwd=cases.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
 
 
 @pytest.fixture(params=["asyncio"])

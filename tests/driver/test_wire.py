@@ -24,6 +24,7 @@ from wasessionpool.drivers.neonize.wire import (
     SendText,
     Sent,
     Start,
+    UnknownFrame,
     encode,
 )
 from wasessionpool.links import LinkEnded, PairingOffered
@@ -72,6 +73,15 @@ def test_a_length_over_the_limit_is_refused_before_its_bytes_come() -> None:
 def test_garbage_is_refused(body: bytes) -> None:
     with pytest.raises(FrameError, match="not understood"):
         list(FrameDecoder[Command](COMMANDS).feed(len(body).to_bytes(4) + body))
+
+
+@pytest.mark.parametrize(("body", "call"), [(b'{"call":7}', 7), (b'{"call":true}', None), (b"7", None), (b"", None)])
+def test_the_frames_after_one_that_is_not_understood_are_read(body: bytes, call: int | None) -> None:
+    decoder = FrameDecoder[Command](COMMANDS)
+    with pytest.raises(UnknownFrame) as caught:
+        list(decoder.feed(len(body).to_bytes(4) + body + encode(Quit())))
+    assert caught.value.call == call
+    assert list(decoder.feed(b"")) == [Quit()]
 
 
 @given(st.binary(max_size=200))

@@ -5,8 +5,10 @@ It reads commands from stdin, a JSON list a line, and answers with a JSON line e
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,6 +20,12 @@ from wasessionpool.testing.whatsapp.server import WORKER_MODULE
 
 def say(**answer: Any) -> None:
     print(json.dumps(answer), flush=True)
+
+
+def own_memory(process: str) -> int:
+    """Return the bytes of a process that it shares with no other."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
 async def main(path: str, environment: dict[str, str]) -> None:
@@ -48,6 +56,20 @@ async def main(path: str, environment: dict[str, str]) -> None:
                     # The handler returns with this, so the message is done.
                     event = await handed_over.receive()
                     say(text=event.text, redelivered=event.redelivered)
+                case ["disconnect", company_id]:
+                    await pool.disconnect(company_id)
+                    say()
+                case ["memory"]:
+                    gc.collect()
+                    processes = ("self", *(str(worker.pid) for worker in driver.workers()))
+                    say(blocks=sys.getallocatedblocks(), own=[own_memory(process) for process in processes])
+                case ["inspect"]:
+                    maps = Path("/proc/self/maps").read_text().splitlines()
+                    say(
+                        modules=[name for name in sys.modules if name.split(".")[0] == "neonize"],
+                        libraries=[line for line in maps if "neonize-" in line],
+                        lines_of_go=sum(worker.unknown_lines for worker in driver._terms.fleet._workers),
+                    )
 
 
 anyio.run(main, sys.argv[1], json.loads(sys.argv[2]), backend=sys.argv[3])

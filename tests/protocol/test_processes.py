@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import pytest
@@ -50,10 +50,12 @@ class RemoteApplication:
 
 
 @asynccontextmanager
-async def start(whatsapp: WhatsAppServer, path: Path, backend: str = "asyncio") -> AsyncIterator[RemoteApplication]:
+async def start(
+    whatsapp: WhatsAppServer, path: Path, backend: str = "asyncio", stderr: BinaryIO | None = None
+) -> AsyncIterator[RemoteApplication]:
     script = str(Path(__file__).with_name("application.py"))
     arguments = [str(path), json.dumps(dict(whatsapp.environment)), backend]
-    process = await anyio.open_process([sys.executable, script, *arguments], stderr=None)
+    process = await anyio.open_process([sys.executable, script, *arguments], stderr=stderr)
     try:
         application = RemoteApplication(process)
         await application.answer()

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,42 @@ EVENT_CODES = {
     "Presence": 20,
 }
 """The events that the engine asks for, under neonize's numbers."""
+
+FIELDS = {
+    "JID": "User RawAgent Device Integrator Server",
+    "Device": "JID LID PushName",
+    "PairStatus": "ID Status Error",
+    "LoggedOut": "Reason",
+    "TemporaryBan": "Code Expire",
+    "ConnectFailure": "Reason",
+    "KeepAliveTimeout": "ErrorCount",
+    "Message": "Info Message IsEdit",
+    "MessageInfo": "MessageSource ID Pushname Timestamp Edit",
+    "MessageSource": "Chat Sender IsFromMe IsGroup SenderAlt RecipientAlt",
+    "Receipt": "MessageSource MessageIDs Timestamp Type",
+    "SendMessageReturnFunction": "Error SendResponse",
+    "SendResponse": "Timestamp ID",
+    "Presence": "From Unavailable LastSeen",
+    "ChatPresence": "MessageSource State Media",
+    "LogEntry": "Level Name",
+}
+ENUMS = {
+    "PairStatus.SUCCESS": 2,
+    "Receipt.DELIVERED": 1,
+    "Receipt.READ": 4,
+    "Receipt.PLAYED": 6,
+    "ChatPresence.COMPOSING": 1,
+    "ChatPresence.AUDIO": 2,
+    "UNKNOWN_LOGOUT": 5,
+}
+"""What is read of neonize's messages: their fields, and the numbers that mean something."""
+
+CALLBACKS = {
+    "func_string": (VOID_P, VOID_P),
+    "func_callback_bytes": (CHAR_P, VOID_P, INT, INT),
+    "func_callback_bytes2": (VOID_P, INT),
+}
+"""What Go calls, and with what."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +140,14 @@ def _check_installed() -> str:
     # Without its library, or with one of another version, neonize would fetch one from GitHub while it is imported.
     if not library.is_file():
         raise ConfigurationError(f"neonize {version} has no {library.name}: install a wheel for this platform")
-    native = ctypes.CDLL(str(library))
-    native.GetVersion.restype = CHAR_P
-    if (found := native.GetVersion().decode()) != version:
-        raise ConfigurationError(f"neonize {version} has a library of version {found}: reinstall it")
+    try:
+        native = ctypes.CDLL(str(library))
+        native.GetVersion.restype = CHAR_P
+        found = native.GetVersion().decode()
+    except (OSError, AttributeError) as error:
+        raise ConfigurationError(f"neonize {version} has a library that cannot be loaded: {error}") from None
+    if found != (wanted := _wanted_library(library.parent, version)):
+        raise ConfigurationError(f"neonize {version} has a library of version {found}, not {wanted}: reinstall it")
     return version
 
 
@@ -122,35 +163,69 @@ def _load_libmagic() -> None:
             raise ConfigurationError(f"neonize needs libmagic: {remedy}, or pip install pylibmagic") from None
 
 
+def _wanted_library(package: Path, version: str) -> str:
+    """Return the version of the library without which neonize downloads one; it may be older than its package."""
+    try:
+        source = (package / "download.py").read_text("utf-8")
+    except OSError:
+        return version
+    wanted = re.search(r'^__GONEONIZE_VERSION__ = "(.+)"$', source, re.MULTILINE)
+    return wanted[1] if wanted else version
+
+
 def _mismatch(binding: Binding) -> str | None:
-    binder, gocode, events = binding.binder, binding.gocode, binding.events
-    interface: dict[str, tuple[list[Any], Any]] = {
+    """Say what the driver uses and does not find as it was when it was written."""
+    try:
+        return _odd_callback(binding.binder) or _odd_export(binding) or _odd_event(binding.events)
+    except AttributeError as error:
+        return f"there is no {error.name}"
+
+
+def _odd_callback(binder: Any) -> str | None:
+    for name, arguments in CALLBACKS.items():
+        kind = getattr(binder, name)
+        if kind._argtypes_ != arguments or kind._restype_ is not None:
+            return f"{name} is called with something else"
+    return None
+
+
+def _odd_export(binding: Binding) -> str | None:
+    binder = binding.binder
+    text, data = (VOID_P, binder.consume_cstring), (ctypes.POINTER(binder.Bytes), binder.consume_bytes_struct)
+    interface: dict[str, tuple[list[Any], tuple[Any, Any]]] = {
         "Neonize": (
             [
                 *(CHAR_P, CHAR_P, CHAR_P, INT, INT, CHAR_P),
                 *(binder.func_string, binder.func_string, binder.func_callback_bytes, binder.func_callback_bytes2),
                 *(CHAR_P, INT, CHAR_P, INT, CHAR_P, INT, ctypes.POINTER(binder._CProxySettings)),
             ],
-            VOID_P,
+            text,
         ),
-        "Stop": ([CHAR_P], VOID_P),
-        "Disconnect": ([CHAR_P], INT),
-        "Logout": ([CHAR_P], VOID_P),
-        "SendMessage": ([CHAR_P, CHAR_P, INT, CHAR_P, INT], ctypes.POINTER(binder.Bytes)),
-        "MarkRead": ([CHAR_P, CHAR_P, INT, CHAR_P, INT, CHAR_P, INT, CHAR_P], VOID_P),
+        "Stop": ([CHAR_P], text),
+        "Disconnect": ([CHAR_P], (INT, None)),
+        "Logout": ([CHAR_P], text),
+        "SendMessage": ([CHAR_P, CHAR_P, INT, CHAR_P, INT], data),
+        "MarkRead": ([CHAR_P, CHAR_P, INT, CHAR_P, INT, CHAR_P, INT, CHAR_P], text),
     }
     for name, (arguments, result) in interface.items():
-        export = getattr(gocode, name, None)
+        export = getattr(binding.gocode, name, None)
         if export is None:
             return f"there is no {name}"
-        if list(export.argtypes or ()) != arguments or export.restype is not result:
+        # The last is what turns the memory that Go returns into bytes, and frees it.
+        if list(export.argtypes or ()) != arguments or (export.restype, getattr(export, "errcheck", None)) != result:
             return f"{name} takes or returns something else"
+    return None
+
+
+def _odd_event(events: Any) -> str | None:
     codes = {kind.__name__: code for kind, code in importlib.import_module("neonize.events").EVENT_TO_INT.items()}
     if wrong := sorted(name for name, code in EVENT_CODES.items() if codes.get(name) != code):
         return f"the event {wrong[0]} has another number"
-    enums = {"PairStatus.SUCCESS": 2, "Receipt.DELIVERED": 1, "Receipt.READ": 4, "Receipt.PLAYED": 6}
-    for name, number in enums.items():
-        message, member = name.split(".")
-        if getattr(getattr(events, message), member, None) != number:
+    for name, fields in FIELDS.items():
+        if missing := sorted(set(fields.split()) - set(getattr(events, name).DESCRIPTOR.fields_by_name)):
+            return f"{name} has no {missing[0]}"
+    for name, number in ENUMS.items():
+        message, _, member = name.rpartition(".")
+        if getattr(getattr(events, message) if message else events, member, None) != number:
             return f"{name} has another number"
-    return None if getattr(events, "UNKNOWN_LOGOUT", None) == 5 else "UNKNOWN_LOGOUT has another number"
+    return None

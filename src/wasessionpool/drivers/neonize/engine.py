@@ -101,7 +101,13 @@ class Engine:
         self._pump = Pump(lambda error: self._count(f"faults of the pump: {type(error).__name__}", logging.ERROR))
 
     def start(self, start: Start) -> None:
-        """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives."""
+        """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives.
+
+        A second client under one id would live on where none could stop it, so an id that is in use is refused.
+        """
+        if start.session in self._hosted:
+            self._count("starts of a session that runs", logging.ERROR)
+            return
         session = self._hosted[start.session] = Hosted(start, CREDIT)
         session.draw = partial(self._draw, session)
         usual = threading.stack_size(SESSION_STACK)

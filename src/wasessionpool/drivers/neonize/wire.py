@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -19,7 +20,15 @@ FrameT = TypeVar("FrameT")
 
 
 class FrameError(Exception):
-    """A frame is over the limit or not understood; nothing after it can be trusted."""
+    """A frame is over the limit or not understood."""
+
+
+class UnknownFrame(FrameError):
+    """A whole frame is not understood; the next can be. ``call`` is the one it wants answered, if it says so."""
+
+    def __init__(self, message: str, call: int | None) -> None:
+        super().__init__(message)
+        self.call = call
 
 
 class SendText(Frozen):
@@ -177,7 +186,10 @@ class FrameDecoder(Generic[FrameT]):
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[FrameT]:
-        """Yield the frames that ``data`` completes; raises ``FrameError``."""
+        """Yield the frames that ``data`` completes; raises ``FrameError``.
+
+        After an ``UnknownFrame`` those that follow it are had by feeding nothing.
+        """
         self._buffer += data
         while len(self._buffer) >= _HEADER:
             size = int.from_bytes(self._buffer[:_HEADER])
@@ -191,4 +203,12 @@ class FrameDecoder(Generic[FrameT]):
             try:
                 yield self._frames.validate_json(body)
             except ValidationError as error:
-                raise FrameError(f"a frame is not understood: {error.error_count()} errors") from None
+                raise UnknownFrame(f"a frame is not understood: {error.error_count()} errors", _call(body)) from None
+
+
+def _call(body: bytes) -> int | None:
+    try:
+        call = json.loads(body)["call"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return call if type(call) is int else None

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ...errors import ConfigurationError
 from .binding import load_neonize
 from .engine import Engine
 from .wire import (
     COMMANDS,
+    Answer,
     Command,
     Credit,
+    Failure,
     FrameDecoder,
     FrameError,
     Hello,
+    Log,
     Perform,
     Quit,
     Refused,
     Report,
     Start,
     Stop,
+    UnknownFrame,
 )
 from .wire import encode as encode_frame
 
@@ -88,9 +93,11 @@ def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
     channel.send(Hello(neonize=binding.version))
     commands = FrameDecoder[Command](COMMANDS)
     while True:
+        data = channel.receive()
         try:
-            for command in commands.feed(channel.receive()):
-                _obey(engine, command)
+            while (refusal := _obey_all(engine, commands.feed(data))) is not None:
+                channel.send(refusal)
+                data = b""
         except FrameError as error:
             channel.send(Refused(kind="driver", detail=str(error)))
             os._exit(1)
@@ -101,6 +108,18 @@ def _raise_descriptor_limit() -> None:
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
     if soft not in (wanted, resource.RLIM_INFINITY):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def _obey_all(engine: Engine, commands: Iterator[Command]) -> Report | None:
+    """Return what is to be said of a frame that is not understood; those after it are not read yet."""
+    try:
+        for command in commands:
+            _obey(engine, command)
+    except UnknownFrame as error:
+        if error.call is None:
+            return Log(level=logging.ERROR, text=str(error))
+        return Answer(call=error.call, failure=Failure(kind="failed", detail=str(error)))
+    return None
 
 
 def _obey(engine: Engine, command: Command) -> None:
