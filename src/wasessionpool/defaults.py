@@ -16,6 +16,7 @@ def make_driver(settings: PoolSettings) -> Driver:
         sessions_per_worker=settings.sessions_per_worker,
         max_pairings=settings.max_pairings,
         send_timeout=settings.send_timeout + DRIVER_MARGIN,
+        reset_after=settings.reconnect_reset_after,
     )
 
 

@@ -209,8 +209,29 @@ class SessionStatus(BaseModel):
     history: tuple[Transition, ...] = ()
 
 
+WorkerRole = Literal["shard", "pairing", "spare"]
+
+
+class WorkerMetrics(Frozen):
+    """A worker process of the driver, and what it said of itself last.
+
+    A ``shard`` hosts linked sessions; one that is ``pairing`` hosts a device for as long as that takes, a ``spare``
+    waits for the next. ``sessions`` are keys as they are printed, ``rss`` is in bytes.
+    """
+
+    pid: int
+    role: WorkerRole
+    sessions: tuple[str, ...] = ()
+    rss: int | None = None
+    descriptors: int | None = None
+    threads: int | None = None
+
+
 class PoolMetrics(Frozen):
-    """Counts over all sessions, since the pool opened; the first two are of this moment."""
+    """Counts over all sessions, since the pool opened; the first two and ``workers`` are of this moment.
+
+    ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
+    """
 
     total_sessions: int
     active_connections: int
@@ -220,3 +241,5 @@ class PoolMetrics(Frozen):
     reconnects: int = 0
     events_dropped: int = 0
     ignored_signals: int = 0
+    workers: tuple[WorkerMetrics, ...] = ()
+    worker_restarts: int = 0

@@ -224,8 +224,8 @@ class WhatsAppSessionPool:
         return [status for status in await self.get_sessions() if status.status is Status.CONNECTED]
 
     async def get_metrics(self) -> PoolMetrics:
-        """Return counts over all sessions since the pool opened."""
-        self._open()
+        """Return counts over all sessions since the pool opened, and the driver's workers."""
+        driver = self._open().driver
         standings = [session.standing for session in self._sessions.values()]
         return PoolMetrics(
             total_sessions=len(standings),
@@ -236,6 +236,8 @@ class WhatsAppSessionPool:
             reconnects=sum(max(0, standing.links - 1) for standing in standings),
             events_dropped=self._bus.dropped,
             ignored_signals=sum(standing.ignored_signals for standing in standings),
+            workers=driver.workers(),
+            worker_restarts=driver.worker_restarts,
         )
 
     async def send_message(

@@ -13,7 +13,15 @@ import anyio
 from ..addresses import Address
 from ..links import DriverEvent, LinkEnded, LinkLost, LinkUp, MessageReceived, PairingOffered
 from ..messages import OutgoingMessage
-from ..models import Contact, DeviceLocation, DisconnectReason, InboundMessage, SentMessage, SessionRecord
+from ..models import (
+    Contact,
+    DeviceLocation,
+    DisconnectReason,
+    InboundMessage,
+    SentMessage,
+    SessionRecord,
+    WorkerMetrics,
+)
 from ..operations import Operation
 
 BUFFER = 1000
@@ -97,6 +105,10 @@ class FakeDriver:
         self.script = script
         self.links: list[FakeLink] = []
         self.open_links = 0
+        self.worker_restarts = 0
+
+    def workers(self) -> tuple[WorkerMetrics, ...]:
+        return ()
 
     @property
     def link(self) -> FakeLink:
