@@ -85,7 +85,8 @@ class RawWorker:
 
     def end(self) -> None:
         self._socket.close()
-        self._process.wait(5)
+        self._process.kill()
+        self._process.wait()
         for descriptor in (self._reader, self._writer):
             os.close(descriptor)
 

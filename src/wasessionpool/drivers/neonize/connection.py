@@ -259,15 +259,14 @@ class NeonizeConnection:
         try:
             moves = True
             while moves and self._end is None:
-                async with fleet.shard(key) as place:
-                    moves = await self._serve_at(place)
+                async with fleet.shard(key) as (worker, place):
+                    moves = await self._serve_at(worker, place)
         finally:
             fleet.quarantine.link_down(key)
             self._arrive()
 
-    async def _serve_at(self, place: Place) -> bool:
+    async def _serve_at(self, worker: WorkerProcess, place: Place) -> bool:
         """Hold the link at a place; returns whether it has to go on elsewhere."""
-        worker = place.worker
         hosting = worker.host(self._start(pairing=False), self._take_from_shard)
         self._settle_on(worker, hosting)
         try:
@@ -376,7 +375,7 @@ class NeonizeConnection:
 
     async def _ask(self, request: Request) -> Answer:
         with anyio.move_on_after(self._terms.send_timeout):
-            while self._left is not None:
+            while self._left is not None and self._status is Status.CONNECTED:
                 await self._left.settled.wait()
         if (
             self._left is not None

@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from ...errors import WhatsAppPoolError
+from ...errors import WhatsAppPoolError, WorkerCrashed
 from ...models import SessionKey, WorkerMetrics, WorkerRole
 from .process import Hosting, Launch, WorkerProcess
 from .quarantine import Quarantine
@@ -34,9 +34,8 @@ class Place:
     any more.
     """
 
-    def __init__(self, key: SessionKey, worker: WorkerProcess) -> None:
+    def __init__(self, key: SessionKey) -> None:
         self.key = key
-        self.worker = worker
         self.leave = anyio.Event()
         self.left = anyio.Event()
         self.settled = anyio.Event()
@@ -64,30 +63,30 @@ class Fleet:
         self._spare_timeout = spare_timeout
         self._limits = limits
         self._respawn = respawn
-        self._workers: list[WorkerProcess] = []
-        self._places: list[Place] = []
+        self._workers: dict[WorkerProcess, list[Place]] = {}
         self._draining: WorkerProcess | None = None
+        self._closing = False
 
     def workers(self) -> tuple[WorkerMetrics, ...]:
         metrics = (worker.metrics() for worker in self._workers)
         return tuple(worker for worker in metrics if worker is not None)
 
     @asynccontextmanager
-    async def shard(self, key: SessionKey) -> AsyncIterator[Place]:
+    async def shard(self, key: SessionKey) -> AsyncIterator[tuple[WorkerProcess, Place]]:
         """Lend a place on the least loaded shard worker; a new one is spawned where all are full.
 
         Raises what ``WorkerProcess.ready`` raises.
         """
         worker = await self._spawned("shard", partial(self._least_loaded, key))
-        place = Place(key, worker)
-        self._places.append(place)
+        places, place = self._workers[worker], Place(key)
+        places.append(place)
         try:
             await worker.ready()
-            yield place
+            yield worker, place
         finally:
-            self._places.remove(place)
+            places.remove(place)
             place.left.set()
-            if not self._on(worker) and (worker is self._draining or self._wear(worker)):
+            if not places and (worker is self._draining or self._wear(worker)):
                 worker.quit()
 
     @asynccontextmanager
@@ -109,6 +108,7 @@ class Fleet:
 
     async def quit(self) -> None:
         """End all workers: asked first, killed after ``QUIT_TIMEOUT``."""
+        self._closing = True
         workers = tuple(self._workers)
         for worker in workers:
             # One that hosts nothing yet would first finish its import.
@@ -120,9 +120,6 @@ class Fleet:
             worker.kill()
             await worker.gone.wait()
 
-    def _on(self, worker: WorkerProcess) -> list[Place]:
-        return [place for place in self._places if place.worker is worker]
-
     def _wear(self, worker: WorkerProcess) -> str | None:
         return self._limits.passed_by(worker.starts, worker.vitals)
 
@@ -133,11 +130,11 @@ class Fleet:
             if worker.role == "shard" and worker.alive and worker is not self._draining and not self._wear(worker)
         ]
         free = (worker for worker in open_ if self._has_room(worker, key))
-        return min(free, key=lambda worker: len(self._on(worker)), default=None)
+        return min(free, key=lambda worker: len(self._workers[worker]), default=None)
 
     def _has_room(self, worker: WorkerProcess, key: SessionKey) -> bool:
         """Say whether a session may join those on a worker: suspects and others never share one."""
-        places = self._on(worker)
+        places = self._workers[worker]
         shares = [self.quarantine.share(one) for one in (key, *(place.key for place in places))]
         suspects = [share for share in shares if share is not None]
         if suspects and len(suspects) < len(shares):
@@ -148,7 +145,7 @@ class Fleet:
         return next((worker for worker in self._workers if worker.role == "spare" and worker.alive), None)
 
     def _keep_spare(self) -> None:
-        if self._spare_timeout > 0 and self._spare() is None and self._respawn.delay() == 0:
+        if self._spare_timeout > 0 and self._spare() is None and self._respawn.delay() == 0 and not self._closing:
             self._tasks.start_soon(self._end_idle, self._spawn("spare"), name="spare worker's end")
 
     async def _end_idle(self, spare: WorkerProcess) -> None:
@@ -172,7 +169,9 @@ class Fleet:
     async def _drain(self, worker: WorkerProcess) -> None:
         """Move a worker's sessions elsewhere, one at a time, and wait for its end."""
         try:
-            for place in self._on(worker):
+            for place in tuple(self._workers.get(worker, ())):
+                if not worker.alive:
+                    break
                 # It has no link while it moves, so what it moves to is there before.
                 target = await self._spawned("shard", partial(self._least_loaded, place.key))
                 await target.ready()
@@ -198,8 +197,13 @@ class Fleet:
         return poisonous
 
     async def _spawned(self, role: WorkerRole, find: Callable[[], WorkerProcess | None]) -> WorkerProcess:
-        """Return the worker that there is, or a new one; later, where workers die as soon as they are spawned."""
+        """Return the worker that there is, or a new one; later, where workers die as soon as they are spawned.
+
+        Raises ``WorkerCrashed`` once the fleet is ending.
+        """
         while (worker := find()) is None:
+            if self._closing:
+                raise WorkerCrashed("the driver is being left")
             if (delay := self._respawn.delay()) == 0:
                 return self._spawn(role)
             await anyio.sleep(delay)
@@ -207,7 +211,7 @@ class Fleet:
 
     def _spawn(self, role: WorkerRole) -> WorkerProcess:
         worker = WorkerProcess(role, self._launch, watch=self._look, judge=self._judge)
-        self._workers.append(worker)
+        self._workers[worker] = []
         self._tasks.start_soon(self._run, worker, name=f"{role} worker")
         return worker
 
@@ -215,7 +219,7 @@ class Fleet:
         try:
             await worker.run()
         finally:
-            self._workers.remove(worker)
+            del self._workers[worker]
             if worker.failed:
                 self.restarts += 1
                 self._respawn.died(worker.began)

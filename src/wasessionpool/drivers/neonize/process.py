@@ -404,7 +404,7 @@ class WorkerProcess:
         )
         hostings = tuple(self._hostings.values())
         aborted = self._process is not None and self._process.returncode in ABORTS
-        poisonous = self._judge(hostings) if aborted and hostings else ()
+        poisonous = self._judge(hostings) if aborted and hostings and not self._quitting else ()
         for hosting in hostings:
             self._bury(hosting, poisonous=hosting.key in poisonous)
         for call in self._calls.values():
