@@ -56,6 +56,7 @@ from .models import (
     SessionStatus,
     Status,
     Transition,
+    WorkerMetrics,
 )
 from .pool import WhatsAppSessionPool
 from .qr import QRCode
@@ -118,6 +119,7 @@ __all__ = [
     "WhatsAppPoolError",
     "WhatsAppSessionPool",
     "WorkerCrashed",
+    "WorkerMetrics",
 ]
 
 __version__ = "0.1.0"

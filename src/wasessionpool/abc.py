@@ -17,7 +17,7 @@ from .addresses import Address
 from .events import Event
 from .links import DriverEvent, InboxItem
 from .messages import OutgoingMessage
-from .models import DeviceLocation, SentMessage, SessionKey, SessionRecord
+from .models import DeviceLocation, SentMessage, SessionKey, SessionRecord, WorkerMetrics
 from .operations import Operation
 
 
@@ -62,6 +62,15 @@ class Inbox(Protocol):
 
 class Driver(Protocol):
     """Opens connections. Knows nothing of retries, limits or pools."""
+
+    @property
+    def worker_restarts(self) -> int:
+        """How many workers crashed, froze or were recycled since the driver was entered."""
+        ...
+
+    def workers(self) -> tuple[WorkerMetrics, ...]:
+        """Return the worker processes of this moment; none where the driver has no use for any."""
+        ...
 
     def connect(self, record: SessionRecord, device: DeviceLocation) -> AbstractAsyncContextManager[Connection]:
         """Open a link while the context lasts; a device that is not linked is paired first. Leaving stops it."""

@@ -13,6 +13,7 @@ def make_driver(settings: PoolSettings) -> Driver:
         sessions_per_worker=settings.sessions_per_worker,
         max_pairings=settings.max_pairings,
         inbox_max_bytes=settings.inbox_max_bytes,
+        reset_after=settings.reconnect_reset_after,
     )
 
 

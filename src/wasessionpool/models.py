@@ -236,11 +236,30 @@ class SessionStatus(BaseModel):
     history: tuple[Transition, ...] = ()
 
 
+WorkerRole = Literal["shard", "pairing", "spare"]
+
+
+class WorkerMetrics(Frozen):
+    """A worker process of the driver, and what it said of itself last.
+
+    A ``shard`` hosts linked sessions; one that is ``pairing`` hosts a device for as long as that takes, a ``spare``
+    waits for the next. ``sessions`` are keys as they are printed, ``rss`` is in bytes.
+    """
+
+    pid: int
+    role: WorkerRole
+    sessions: tuple[str, ...] = ()
+    rss: int | None = None
+    descriptors: int | None = None
+    threads: int | None = None
+
+
 class PoolMetrics(Frozen):
-    """Counts over all sessions, since the pool opened; the first two are of this moment.
+    """Counts over all sessions, since the pool opened; the first two and ``workers`` are of this moment.
 
     ``events_dropped`` did not fit a subscriber's queue, ``presences_dropped`` (with ``typing``) came faster than they
     were taken, ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages.
+    ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
     """
 
     total_sessions: int
@@ -253,3 +272,5 @@ class PoolMetrics(Frozen):
     presences_dropped: int = 0
     messages_expired: int = 0
     ignored_signals: int = 0
+    workers: tuple[WorkerMetrics, ...] = ()
+    worker_restarts: int = 0

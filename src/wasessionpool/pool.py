@@ -225,8 +225,8 @@ class WhatsAppSessionPool:
         return [status for status in await self.get_sessions() if status.status is Status.CONNECTED]
 
     async def get_metrics(self) -> PoolMetrics:
-        """Return counts over all sessions since the pool opened."""
-        self._open()
+        """Return counts over all sessions since the pool opened, and the driver's workers."""
+        driver = self._open().driver
         standings = [session.standing for session in self._sessions.values()]
         return PoolMetrics(
             total_sessions=len(standings),
@@ -239,6 +239,8 @@ class WhatsAppSessionPool:
             presences_dropped=sum(standing.presences_missed for standing in standings),
             messages_expired=sum(session.inbound.expired for session in self._sessions.values()),
             ignored_signals=sum(standing.ignored_signals for standing in standings),
+            workers=driver.workers(),
+            worker_restarts=driver.worker_restarts,
         )
 
     async def send_message(

@@ -17,8 +17,12 @@ import pytest
 
 from wasessionpool.abc import Connection, Inbox
 from wasessionpool.drivers.neonize import NeonizeDriver
-from wasessionpool.models import DeviceLocation, SessionRecord
+from wasessionpool.links import LinkUp, PairingOffered
+from wasessionpool.models import DeviceLocation, SessionRecord, WorkerMetrics
+from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
+OWN = "79001234567"
+OTHER = "79007654321"
 EventT = TypeVar("EventT")
 NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "", "SSL_CERT_DIR": "/nonexistent"}
 """An environment whose workers reach nothing: port 9 refuses."""
@@ -54,6 +58,12 @@ def run_cases(name: str) -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
+
+
+@pytest.fixture
+async def whatsapp() -> AsyncIterator[WhatsAppServer]:
+    async with WhatsAppServer() as server:
+        yield server
 
 
 @dataclass
@@ -126,3 +136,25 @@ def session(tmp_path: Path) -> SessionFactory:
         return Session(record, DeviceLocation(directory / "device.db", directory.parent / "inbox"))
 
     return make
+
+
+async def pair(link: Link, whatsapp: WhatsAppServer, number: str = OWN) -> LinkUp:
+    offer = await link.next(PairingOffered)
+    await whatsapp.phone(number).scan(offer.text)
+    return await link.next(LinkUp)
+
+
+async def paired(session: Session, driver: NeonizeDriver, whatsapp: WhatsAppServer, number: str = OWN) -> None:
+    async with session.link(driver) as link:
+        await pair(link, whatsapp, number)
+
+
+def of_role(driver: NeonizeDriver, role: str) -> list[WorkerMetrics]:
+    return [worker for worker in driver.workers() if worker.role == role]
+
+
+async def until(condition: Callable[[], object], timeout: float = 20) -> None:
+    """Wait for what a driver tells nobody."""
+    with anyio.fail_after(timeout):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.01)

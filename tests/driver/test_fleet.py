@@ -7,8 +7,10 @@ import os
 import sqlite3
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ from .conftest import NOWHERE, Session, SessionFactory
 
 pytestmark = pytest.mark.anyio
 
-WorkerFactory = Callable[[str], NeonizeDriver]
+WorkerFactory = Callable[..., NeonizeDriver]
 
 NO_LIBMAGIC = """
 import ctypes, sys
@@ -52,9 +54,10 @@ async def driver() -> AsyncIterator[NeonizeDriver]:
 def worker(tmp_path: Path) -> WorkerFactory:
     """Make a driver whose workers run some code."""
 
-    def make(code: str) -> NeonizeDriver:
+    def make(code: str, **options: Any) -> NeonizeDriver:
         (tmp_path / "odd_worker.py").write_text(textwrap.dedent(code))
-        return NeonizeDriver(worker_module="odd_worker", environment=NOWHERE | {"PYTHONPATH": str(tmp_path)})
+        environment = NOWHERE | {"PYTHONPATH": str(tmp_path)}
+        return NeonizeDriver(worker_module="odd_worker", environment=environment, **options)
 
     return make
 
@@ -162,6 +165,20 @@ async def test_a_worker_that_fails_at_its_start(
         ended = await end_of(session(), driver)
     assert ended.reason is DisconnectReason.WORKER_CRASHED
     assert detail in (ended.detail or "")
+
+
+async def test_workers_that_die_at_their_start_are_spawned_more_and_more_slowly(
+    worker: WorkerFactory, session: SessionFactory, tmp_path: Path
+) -> None:
+    births = tmp_path / "births"
+    code = f"import time; print(time.monotonic(), file=open({str(births)!r}, 'a')); raise SystemExit(3)"
+    async with worker(code, respawn_delay=0.4) as driver:
+        for _ in range(4):
+            await end_of(session(), driver)
+        assert driver.worker_restarts == 4
+    times = [float(line) for line in births.read_text().split()]
+    for (before, after), delay in zip(pairwise(times), (0.4, 0.8, 1.6), strict=True):
+        assert after - before >= delay
 
 
 @pytest.mark.parametrize("proxy", ["ftp://secret@host", "http://", "host:8080", "http://[secret", ""])

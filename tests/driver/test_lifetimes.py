@@ -79,7 +79,7 @@ async def deaf() -> AsyncIterator[DeafProxy]:
 
 
 async def pair(session: Session, number: str = "79001234567") -> None:
-    async with WhatsAppServer() as whatsapp, whatsapp.driver() as driver, session.link(driver) as link:
+    async with WhatsAppServer() as whatsapp, whatsapp.driver(spare_timeout=0) as driver, session.link(driver) as link:
         await whatsapp.phone(number).scan((await link.next(PairingOffered)).text)
         await link.next(LinkUp)
 
@@ -176,7 +176,7 @@ def _runs(pid: int) -> bool:
 
 
 async def test_signals_to_a_whole_group_do_not_end_the_workers(session: SessionFactory) -> None:
-    async with WhatsAppServer() as whatsapp, whatsapp.driver() as driver, session().link(driver) as link:
+    async with WhatsAppServer() as whatsapp, whatsapp.driver(spare_timeout=0) as driver, session().link(driver) as link:
         await link.next(PairingOffered)
         [worker] = driver.workers()
         assert os.getsid(worker.pid) == worker.pid

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from wasessionpool.addresses import Address
-from wasessionpool.drivers.neonize import NeonizeDriver, connection, fleet
+from wasessionpool.drivers.neonize import NeonizeDriver, connection
 from wasessionpool.errors import (
     DriverError,
     RecipientNotOnWhatsapp,
@@ -32,35 +32,15 @@ from wasessionpool.models import DisconnectReason, InboundMessage, InboundReceip
 from wasessionpool.operations import LogOut, MarkRead
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
-from .conftest import Link, Session, SessionFactory
+from .conftest import OTHER, OWN, SessionFactory, pair, paired
 
 pytestmark = pytest.mark.anyio
-
-OWN = "79001234567"
-OTHER = "79007654321"
-
-
-@pytest.fixture
-async def whatsapp() -> AsyncIterator[WhatsAppServer]:
-    async with WhatsAppServer() as server:
-        yield server
 
 
 @pytest.fixture
 async def driver(whatsapp: WhatsAppServer) -> AsyncIterator[NeonizeDriver]:
-    async with whatsapp.driver() as driver:
+    async with whatsapp.driver(spare_timeout=0) as driver:
         yield driver
-
-
-async def pair(link: Link, whatsapp: WhatsAppServer, number: str = OWN) -> LinkUp:
-    offer = await link.next(PairingOffered)
-    await whatsapp.phone(number).scan(offer.text)
-    return await link.next(LinkUp)
-
-
-async def paired(session: Session, driver: NeonizeDriver, whatsapp: WhatsAppServer, number: str = OWN) -> None:
-    async with session.link(driver) as link:
-        await pair(link, whatsapp, number)
 
 
 async def test_pairs_then_links_on_a_shard(
@@ -482,19 +462,6 @@ async def test_sessions_share_a_worker_until_it_is_full(whatsapp: WhatsAppServer
             await event.wait()
         assert sorted(len(worker.sessions) for worker in driver.workers()) == [1, 2]
         done.set()
-
-
-async def test_a_worker_retires_after_many_starts(
-    whatsapp: WhatsAppServer, driver: NeonizeDriver, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fleet, "STARTS_PER_WORKER", 2)
-    one = session()
-    workers = []
-    for turn in range(3):
-        async with one.link(driver) as link:
-            await (pair(link, whatsapp) if turn == 0 else link.next(LinkUp))
-            workers += [worker.pid for worker in driver.workers() if worker.sessions]
-    assert workers[0] == workers[1] != workers[2]
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)

@@ -299,7 +299,7 @@ async def test_a_qr_nobody_scans(
         assert (status.status, status.disconnect_reason) == (Status.DISCONNECTED, DisconnectReason.PAIRING_TIMEOUT)
         await pool.disconnect(COMPANY)
         await single_code_server.wait_open(0)
-        assert driver.workers() == ()
+        assert [worker.role for worker in driver.workers() if worker.role != "spare"] == []
         assert (await pool.create_session(COMPANY)).status is Status.PAIRING
     nothing_left()
 

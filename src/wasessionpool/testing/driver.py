@@ -25,6 +25,7 @@ from ..models import (
     SentMessage,
     SessionKey,
     SessionRecord,
+    WorkerMetrics,
 )
 from ..operations import Operation
 
@@ -158,6 +159,10 @@ class FakeDriver:
         self.links: list[FakeLink] = []
         self.inboxes: dict[SessionKey, FakeInbox] = defaultdict(FakeInbox)
         self.open_links = 0
+        self.worker_restarts = 0
+
+    def workers(self) -> tuple[WorkerMetrics, ...]:
+        return ()
 
     @property
     def link(self) -> FakeLink:

@@ -1,6 +1,6 @@
 """WhatsApp through neonize, in worker processes; importing this imports no neonize."""
 
 from .driver import NeonizeDriver
-from .fleet import WorkerInfo
+from .vitals import WorkerLimits
 
-__all__ = ["NeonizeDriver", "WorkerInfo"]
+__all__ = ["NeonizeDriver", "WorkerLimits"]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from ...addresses import Address
 from ...errors import (
@@ -43,7 +44,7 @@ from ...models import DeviceLocation, DisconnectReason, SentMessage, SessionKey,
 from ...operations import Operation
 from ...waiting import first
 from .database import forget_unlinked, is_linked, uri_path
-from .fleet import Fleet
+from .fleet import Fleet, Place
 from .inbox import InboxReader
 from .process import Hosting, WorkerProcess
 from .wire import Answer, Credit, Failure, Request, SendText, Start
@@ -64,6 +65,12 @@ LINGER = 75.0
 """Seconds for a stopped client to let go of its database; beyond them its worker is killed."""
 
 HANDOVER_TIMEOUT = 5.0
+SLOW_MOVE = 3.0
+"""Seconds without a link, between two workers, that are not told."""
+
+LAST_ANSWERS = 40.0
+"""Seconds that a move to another worker waits for what is being asked; sessions give up sooner."""
+
 CREDIT_STEP = 16
 STATES_KEPT = 64
 PROXY_SCHEMES = ("http", "https", "socks5")
@@ -80,6 +87,7 @@ class Terms:
     """What all connections of a driver share."""
 
     fleet: Fleet
+    tasks: TaskGroup
     pairing_slots: anyio.Semaphore
     device_name: DeviceName
     inbox_max_bytes: int
@@ -114,6 +122,9 @@ class NeonizeConnection:
         self._changed = anyio.Event()
         self._status = Status.CONNECTING
         self._place: tuple[WorkerProcess, Hosting] | None = None
+        self._asking = 0
+        self._asked = anyio.Event()
+        self._left: Place | None = None
 
     def __aiter__(self) -> AsyncIterator[DriverEvent]:
         return self
@@ -223,6 +234,8 @@ class NeonizeConnection:
         finally:
             slots.release()
         self._status = Status.CONNECTING
+        if accepted:
+            self._terms.fleet.quarantine.forget(self._record.key)
         return accepted
 
     async def _pair_on(self, worker: WorkerProcess) -> bool:
@@ -256,25 +269,77 @@ class NeonizeConnection:
         return True
 
     async def _serve(self) -> None:
-        async with self._terms.fleet.shard() as worker:
-            hosting = worker.host(self._start(pairing=False), self._take, self._stored)
-            self._settle_on(worker, hosting)
-            try:
-                with anyio.move_on_after(START_TIMEOUT):
-                    await hosting.running.wait()
-                if not hosting.running.is_set():
-                    hosting.take(await self._silence())
-                await hosting.ended.wait()
-            finally:
-                self._place = None
-                worker.stop(hosting)
-                with anyio.CancelScope(shield=True):
-                    with anyio.move_on_after(LINGER):
-                        await hosting.over.wait()
-                    if not hosting.over.is_set():
-                        logger.error("%s does not end: its worker %s is killed", self._record.key, worker.pid)
-                        worker.kill()
-                        await hosting.over.wait()
+        """Hold the link, on one shard worker after another, for as long as it lasts."""
+        key, fleet = self._record.key, self._terms.fleet
+        try:
+            moves = True
+            while moves and self._end is None:
+                async with fleet.shard(key) as (worker, place):
+                    moves = await self._serve_at(worker, place)
+        finally:
+            fleet.quarantine.link_down(key)
+            self._arrive()
+
+    async def _serve_at(self, worker: WorkerProcess, place: Place) -> bool:
+        """Hold the link at a place; returns whether it has to go on elsewhere."""
+        hosting = worker.host(self._start(pairing=False), self._take_from_shard, self._stored)
+        self._settle_on(worker, hosting)
+        try:
+            with anyio.move_on_after(START_TIMEOUT):
+                await hosting.running.wait()
+            if not hosting.running.is_set():
+                hosting.take(await self._silence())
+            await first(hosting.ended.wait, place.leave.wait)
+            if not hosting.ended.is_set():
+                await self._depart(place, hosting)
+            return not hosting.ended.is_set()
+        finally:
+            self._place = None
+            if self._left is not place:
+                place.settled.set()
+            worker.stop(hosting)
+            with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(LINGER):
+                    await hosting.over.wait()
+                if not hosting.over.is_set():
+                    logger.error("%s does not end: its worker %s is killed", self._record.key, worker.pid)
+                    worker.kill()
+                    await hosting.over.wait()
+
+    async def _depart(self, place: Place, hosting: Hosting) -> None:
+        """Let what is being asked be answered, while anything new waits for the next place."""
+        self._arrive()
+        self._left = place
+        with anyio.move_on_after(LAST_ANSWERS):
+            while self._asking and not hosting.ended.is_set():
+                self._asked = anyio.Event()
+                await first(self._asked.wait, hosting.ended.wait)
+        self._terms.tasks.start_soon(self._tell_slow_move, place)
+
+    async def _tell_slow_move(self, place: Place) -> None:
+        with anyio.move_on_after(SLOW_MOVE):
+            await place.settled.wait()
+        if not place.settled.is_set() and self._status is Status.CONNECTED:
+            self._take(LinkLost(detail="it moves to another worker"))
+
+    def _arrive(self) -> None:
+        """The move to another worker, if there is one, is over."""
+        if self._left is not None:
+            self._left.settled.set()
+            self._left = None
+
+    def _take_from_shard(self, event: DriverEvent) -> None:
+        quarantine = self._terms.fleet.quarantine
+        match event:
+            case LinkUp():
+                quarantine.link_up(self._record.key)
+                unnoticed = self._left is not None and self._status is Status.CONNECTED
+                self._arrive()
+                if unnoticed:
+                    return
+            case LinkLost():
+                quarantine.link_down(self._record.key)
+        self._take(event)
 
     async def _silence(self) -> LinkEnded:
         try:
@@ -330,10 +395,17 @@ class NeonizeConnection:
             self._taken = 0
 
     async def _ask(self, request: Request) -> Answer:
+        while self._left is not None and self._status is Status.CONNECTED:
+            await self._left.settled.wait()
         if self._place is None or self._status is not Status.CONNECTED or not self._place[0].alive:
             raise SessionNotConnected("there is no live link", status=self._status, reason=self._reason)
         worker, hosting = self._place
-        answer = await worker.call(hosting, request)
+        self._asking += 1
+        try:
+            answer = await worker.call(hosting, request)
+        finally:
+            self._asking -= 1
+            self._asked.set()
         if answer.failure is not None:
             raise self._error_for(answer.failure, request)
         return answer

@@ -13,13 +13,19 @@ from typing import Self
 import anyio
 
 from ...abc import Connection, Inbox
+from ...backoff import Backoff
 from ...errors import ConfigurationError, DriverError
-from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord
+from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord, WorkerMetrics
 from .connection import DeviceName, NeonizeConnection, Terms
-from .fleet import Fleet, WorkerInfo
+from .fleet import Fleet
 from .inbox import InboxReader
+from .process import LOOKS, Launch
+from .quarantine import Quarantine
+from .respawn import Respawn
+from .vitals import WorkerLimits
 
 INBOX_THREADS = 8
+LONGEST_RESPAWN_DELAY = 30.0
 
 
 class NeonizeDriver:
@@ -30,6 +36,12 @@ class NeonizeDriver:
     ``stop_timeout`` is how many seconds leaving a connection may take. ``inbox_max_bytes`` is the size at which a
     session's inbox makes WhatsApp wait. ``device_name`` is what the phone shows in its
     list of linked devices: one name for all, or a function of the session's record.
+
+    The rest is in seconds, too: a worker that can pair at once is kept for ``spare_timeout`` after each pairing's begin
+    (0: none is kept); workers tell their vitals each ``vitals_interval`` and are replaced after ``silence_timeout``
+    without a word, or where they passed one of ``limits``; one that dies at its start again and again is spawned anew
+    after ``respawn_delay``, then after twice as long each time; and a session's aborts are forgotten after a link that
+    held ``reset_after``.
     Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
     """
 
@@ -43,12 +55,23 @@ class NeonizeDriver:
         stop_timeout: float = 5.0,
         inbox_max_bytes: int = 64 * 1024 * 1024,
         device_name: DeviceName = "wasessionpool",
+        spare_timeout: float = 60.0,
+        vitals_interval: float = 5.0,
+        silence_timeout: float = 30.0,
+        limits: WorkerLimits | None = None,
+        respawn_delay: float = 1.0,
+        reset_after: float = 60.0,
     ) -> None:
         if sessions_per_worker < 1 or max_pairings < 1:
             raise ConfigurationError("sessions_per_worker and max_pairings are at least 1")
-        self._worker_module = worker_module
-        self._environment = dict(environment or {})
+        if not 0 < vitals_interval * LOOKS <= silence_timeout:
+            raise ConfigurationError(f"silence_timeout is at least {LOOKS} times vitals_interval, which is over 0")
+        self._launch = Launch(worker_module, dict(environment or {}), vitals_interval, silence_timeout)
         self._sessions_per_worker = sessions_per_worker
+        self._spare_timeout = spare_timeout
+        self._limits = limits or WorkerLimits()
+        self._respawn_delay = respawn_delay
+        self._reset_after = reset_after
         self._max_pairings = max_pairings
         self._stop_timeout = stop_timeout
         self._inbox_max_bytes = inbox_max_bytes
@@ -67,12 +90,16 @@ class NeonizeDriver:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             fleet = Fleet(
                 tasks,
-                module=self._worker_module,
-                environment=self._environment,
+                launch=self._launch,
                 sessions_per_worker=self._sessions_per_worker,
+                spare_timeout=self._spare_timeout,
+                limits=self._limits,
+                quarantine=Quarantine(self._reset_after),
+                respawn=Respawn(Backoff(self._respawn_delay, LONGEST_RESPAWN_DELAY, jitter=0.0)),
             )
             self._terms = Terms(
                 fleet=fleet,
+                tasks=tasks,
                 pairing_slots=anyio.Semaphore(self._max_pairings),
                 device_name=self._device_name,
                 inbox_max_bytes=self._inbox_max_bytes,
@@ -100,7 +127,12 @@ class NeonizeDriver:
             suppress = await stack.__aexit__(kind, error, trace)
         return suppress
 
-    def workers(self) -> tuple[WorkerInfo, ...]:
+    @property
+    def worker_restarts(self) -> int:
+        """How many workers crashed, froze or were recycled since the driver was entered."""
+        return self._terms.fleet.restarts if self._terms is not None else 0
+
+    def workers(self) -> tuple[WorkerMetrics, ...]:
         """Return the worker processes of this moment."""
         return self._terms.fleet.workers() if self._terms is not None else ()
 

@@ -9,16 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Literal
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteStream, Process, UNIXSocketStream
 
 from ...errors import ConfigurationError, DriverError, SendTimeout, WhatsAppPoolError, WorkerCrashed
-from ...links import DriverEvent, LinkEnded
-from ...models import DisconnectReason, SessionKey
+from ...links import DriverEvent, LinkEnded, LinkUp
+from ...models import DisconnectReason, SessionKey, WorkerMetrics, WorkerRole
+from .quarantine import ABORTS
 from .wire import (
     REPORTS,
     Answer,
@@ -39,6 +41,7 @@ from .wire import (
     Start,
     Stop,
     Stored,
+    Vitals,
     encode,
 )
 
@@ -47,18 +50,34 @@ logger = logging.getLogger("wasessionpool.worker")
 START_TIMEOUT = 30.0
 END_TIMEOUT = 2.0
 LINE_LIMIT = 200
+LOOKS = 3
+"""How often in a row nothing was heard of a worker that counts as frozen. A loop that was blocked looks but once, and
+reads what waits in the socket before it looks again."""
+
 _CRASH = re.compile(r"(fatal error: |panic: |SIG[A-Z]+: |runtime: )")
 
-Role = Literal["shard", "pairing"]
+
+@dataclass(frozen=True)
+class Launch:
+    """How every worker of a fleet is started. It tells its vitals each ``vitals_interval`` seconds, and is taken for
+    frozen after ``silence_timeout`` without a word."""
+
+    module: str
+    environment: Mapping[str, str]
+    vitals_interval: float
+    silence_timeout: float
 
 
 class Hosting:
-    """A session's place on a worker. ``over`` is set once its database is free again."""
+    """A session's client on a worker. ``over`` is set once its database is free again."""
 
     def __init__(self, session: str, sink: Callable[[DriverEvent], None], stored: Callable[[], None]) -> None:
+        company_id, device, _generation = session.split(":")
         self.session = session
+        self.key = SessionKey(company_id, device)
         self.sink = sink
         self.stored = stored
+        self.starting = True
         self.running = anyio.Event()
         self.ended = anyio.Event()
         self.over = anyio.Event()
@@ -70,6 +89,8 @@ class Hosting:
         if isinstance(event, LinkEnded):
             self.ended.set()
             self.running.set()
+        elif isinstance(event, LinkUp):
+            self.starting = False
         self.sink(event)
 
     def finish(self) -> None:
@@ -89,17 +110,31 @@ class _Call:
 
 
 class WorkerProcess:
-    """Runs the process in ``run``; speaks with it meanwhile."""
+    """Runs the process in ``run``; speaks with it meanwhile.
 
-    def __init__(self, role: Role, module: str, environment: Mapping[str, str]) -> None:
+    ``watch`` is called when it told its vitals. Where it aborted, ``judge`` is given what it hosted, and returns the
+    sessions that are poisonous.
+    """
+
+    def __init__(
+        self,
+        role: WorkerRole,
+        launch: Launch,
+        *,
+        watch: Callable[[], None],
+        judge: Callable[[Collection[Hosting]], Collection[SessionKey]],
+    ) -> None:
         self.role = role
-        self.reserved = 0
         self.starts = 0
+        self.began = time.monotonic()
+        self.vitals: Vitals | None = None
         self.late_answers = 0
         self.unknown_lines = 0
         self.gone = anyio.Event()
-        self._module = module
-        self._environment = environment
+        self._launch = launch
+        self._watch = watch
+        self._judge = judge
+        self._heard = False
         self._ready = anyio.Event()
         self._refusal: WhatsAppPoolError | None = None
         self._death: str | None = None
@@ -122,10 +157,17 @@ class WorkerProcess:
         return not (self._quitting or self._killed or self._death or self._refusal)
 
     @property
-    def sessions(self) -> tuple[str, ...]:
-        """The sessions hosted, as their keys are printed."""
-        names = (name.split(":") for name in self._hostings)
-        return tuple(str(SessionKey(company_id, device)) for company_id, device, _generation in names)
+    def failed(self) -> bool:
+        """Whether it ended, or is ending, without having been asked to."""
+        return self._crash is not None or not (self._quitting or self._killed)
+
+    def metrics(self) -> WorkerMetrics | None:
+        """Say what it is and costs; ``None`` where there is no process."""
+        if self.pid is None or self.gone.is_set():
+            return None
+        sessions = tuple(str(hosting.key) for hosting in self._hostings.values())
+        measured = self.vitals.model_dump(include={"rss", "descriptors", "threads"}) if self.vitals else {}
+        return WorkerMetrics(pid=self.pid, role=self.role, sessions=sessions, **measured)
 
     async def ready(self) -> None:
         """Wait until the worker can host sessions.
@@ -161,8 +203,7 @@ class WorkerProcess:
         except FrameError as error:
             raise DriverError(str(error)) from None
         except anyio.WouldBlock:
-            logger.error("worker %s does not read: it is killed", self.pid)
-            self.kill()
+            self._give_up("does not read")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
 
@@ -197,6 +238,11 @@ class WorkerProcess:
         self._killed = True
         self._signal(signal.SIGKILL)
 
+    def _give_up(self, why: str) -> None:
+        logger.error("worker %s %s: it is killed", self.pid, why)
+        self._crash = self._crash or why
+        self.kill()
+
     async def run(self) -> None:
         """Run the process until it ends or this is cancelled; leaves neither process nor descriptor behind."""
         stream: ByteStream | None = None
@@ -215,15 +261,16 @@ class WorkerProcess:
             self._close()
 
     async def _spawn(self) -> ByteStream:
+        command = [sys.executable, "-m", self._launch.module, f"{self._launch.vitals_interval:g}"]
         ours, theirs = socket.socketpair()
         with theirs, anyio.CancelScope(shield=True):
             try:
                 self._process = await anyio.open_process(
-                    [sys.executable, "-m", self._module, str(theirs.fileno())],
+                    [*command, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **self._environment},
+                    env={**os.environ, **self._launch.environment},
                     pass_fds=(theirs.fileno(),),
                     # Ctrl-C of a terminal reaches the application alone, which then stops its sessions in order.
                     start_new_session=True,
@@ -242,14 +289,24 @@ class WorkerProcess:
                 tasks.start_soon(self._watch_output)
                 try:
                     async for report in _frames(stream):
+                        self._heard = True
                         if isinstance(report, Hello):
                             starting.deadline = float("inf")
+                            tasks.start_soon(self._watch_silence)
                         self._take(report)
                 except FrameError as error:
                     self._crash = f"protocol error: {error}"
                 tasks.cancel_scope.cancel()
         if starting.cancelled_caught and not self._ready.is_set():
             self._crash = f"not ready within {START_TIMEOUT:g} s"
+
+    async def _watch_silence(self) -> None:
+        silent = 0
+        while silent < LOOKS:
+            self._heard = False
+            await anyio.sleep(self._launch.silence_timeout / LOOKS)
+            silent = 0 if self._heard else silent + 1
+        self._give_up(f"said nothing for {self._launch.silence_timeout:g} s")
 
     def _take(self, report: Report) -> None:
         match report:
@@ -261,6 +318,9 @@ class WorkerProcess:
                 self._refusal = ConfigurationError(report.detail)
             case Refused():
                 self._refusal = DriverError(report.detail)
+            case Vitals():
+                self.vitals = report
+                self._watch()
             case Log():
                 logger.log(report.level, "worker %s: %s", self.pid, report.text)
             case Answer():
@@ -343,8 +403,11 @@ class WorkerProcess:
             "worker %s ended: %s; %s lines of its output were not shown, %s answers came late",
             *(self.pid, self._death, self.unknown_lines, self.late_answers),
         )
-        for hosting in list(self._hostings.values()):
-            self._bury(hosting)
+        hostings = tuple(self._hostings.values())
+        aborted = self._process is not None and self._process.returncode in ABORTS
+        poisonous = self._judge(hostings) if aborted and hostings and not self._quitting else ()
+        for hosting in hostings:
+            self._bury(hosting, poisonous=hosting.key in poisonous)
         self._ready.set()
         self.gone.set()
 
@@ -354,10 +417,12 @@ class WorkerProcess:
                 call.error = SendTimeout(error.message) if isinstance(call.request, SendText) else error
                 call.done.set()
 
-    def _bury(self, hosting: Hosting) -> None:
+    def _bury(self, hosting: Hosting, *, poisonous: bool = False) -> None:
         self._hostings.pop(hosting.session, None)
         self._fail_calls(hosting.session, WorkerCrashed(f"the worker died: {self._death}"))
         reason = DisconnectReason.SHUTDOWN if self._quitting else DisconnectReason.WORKER_CRASHED
+        if poisonous:
+            reason = DisconnectReason.POISONED
         hosting.take(LinkEnded(reason=reason, detail=self._death))
         hosting.finish()
 

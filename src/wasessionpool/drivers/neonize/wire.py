@@ -103,6 +103,16 @@ class Refused(Frozen):
     detail: str
 
 
+class Vitals(Frozen):
+    """The worker is alive: its memory in bytes, its open descriptors, how many there may be, and its threads."""
+
+    type: Literal["vitals"] = "vitals"
+    rss: int
+    descriptors: int
+    descriptor_limit: int
+    threads: int
+
+
 class Running(Frozen):
     """The client of ``session`` has opened its line and reports from now on."""
 
@@ -164,7 +174,9 @@ class Log(Frozen):
     text: str
 
 
-Report = Annotated[Hello | Refused | Running | Happened | Stored | Over | Answer | Log, Field(discriminator="type")]
+Report = Annotated[
+    Hello | Refused | Vitals | Running | Happened | Stored | Over | Answer | Log, Field(discriminator="type")
+]
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
 REPORTS: TypeAdapter[Report] = TypeAdapter(Report)

@@ -10,11 +10,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from ...errors import ConfigurationError
 from .binding import load_neonize
 from .engine import Engine
+from .vitals import measure
 from .wire import (
     COMMANDS,
     Answer,
@@ -70,8 +72,9 @@ class Channel:
 
 
 def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
-    """Serve the pool at the descriptor named last on the command line; ends the process and never returns.
+    """Serve the pool; ends the process and never returns.
 
+    The command line ends with the seconds between two reports of the process's vitals and the socket's descriptor.
     ``check_proxy`` may refuse a session's proxy, or its having none, with ``ValueError``.
     """
     os.umask(0o077)
@@ -89,8 +92,13 @@ def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the pool is told, whatever it is
         channel.send(Refused(kind="driver", detail=f"{type(error).__name__}: {error}"))
         os._exit(1)
+    for descriptor in (1, 2):
+        # A pool that does not read what is printed must not make Go wait. It has to be after Go has looked at them:
+        # of those that do not block from the start, it waits for each to have room.
+        os.set_blocking(descriptor, False)
     engine = Engine(binding, channel.send, check_proxy=check_proxy)
     channel.send(Hello(neonize=binding.version))
+    threading.Thread(target=_report_vitals, args=(channel, float(sys.argv[-2])), name="vitals", daemon=True).start()
     commands = FrameDecoder[Command](COMMANDS)
     while True:
         data = channel.receive()
@@ -101,6 +109,18 @@ def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
         except FrameError as error:
             channel.send(Refused(kind="driver", detail=str(error)))
             os._exit(1)
+
+
+def _report_vitals(channel: Channel, interval: float) -> None:
+    vitals = measure()
+    while True:
+        channel.send(vitals)
+        time.sleep(interval)
+        try:
+            vitals = measure()
+        except OSError:
+            # There is no descriptor left to measure with.
+            vitals = vitals.model_copy(update={"descriptors": vitals.descriptor_limit})
 
 
 def _raise_descriptor_limit() -> None:
