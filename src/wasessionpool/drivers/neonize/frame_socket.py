@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 
 CHUNK = 64 * 1024
 WAITING = 1_000
@@ -47,16 +50,49 @@ class FrameSocket:
                 else:
                     self._waiting.popleft()
 
-    async def receive(self) -> bytes:
-        """Wait for bytes of the worker's; none are its end."""
-        while True:
+    async def receive(self, take: Callable[[bytes], None]) -> None:
+        """Pass on what the worker sends, until its end is gone; raises what ``take`` raises.
+
+        On asyncio it is passed on within the loop's own callback: to wake a task for each frame, and to watch the
+        socket anew with two system calls, took a fifth of the CPU that the application uses for a send.
+        """
+        loop = anyio.lowlevel.current_token().native_token
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            await self._receive_on(loop, take)
+        else:
             await anyio.wait_readable(self._socket)
+            while self._receive_once(take):
+                await anyio.wait_readable(self._socket)
+
+    async def _receive_on(self, loop: asyncio.AbstractEventLoop, take: Callable[[bytes], None]) -> None:
+        end: asyncio.Future[None] = loop.create_future()
+
+        def on_readable() -> None:
             try:
-                return self._socket.recv(CHUNK)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
+                if self._receive_once(take) or end.done():
+                    return
+                end.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where the end is waited for
+                if not end.done():
+                    end.set_exception(error)
+            loop.remove_reader(self._socket)
+
+        loop.add_reader(self._socket, on_readable)
+        try:
+            await end
+        finally:
+            loop.remove_reader(self._socket)
+
+    def _receive_once(self, take: Callable[[bytes], None]) -> bool:
+        try:
+            data = self._socket.recv(CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if data:
+            take(data)
+        return bool(data)
 
     def close(self) -> None:
         self._waiting.clear()

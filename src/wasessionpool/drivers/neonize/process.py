@@ -239,17 +239,20 @@ class WorkerProcess:
 
     async def _converse(self, line: FrameSocket) -> None:
         decoder = FrameDecoder[Report](REPORTS)
+
+        def take(data: bytes) -> None:
+            for report in decoder.feed(data):
+                if isinstance(report, Hello):
+                    starting.deadline = float("inf")
+                self._take(report)
+
         with anyio.CancelScope() as starting:
             starting.deadline = anyio.current_time() + START_TIMEOUT
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(line.drain)
                 tasks.start_soon(self._watch_output)
                 try:
-                    while data := await line.receive():
-                        for report in decoder.feed(data):
-                            if isinstance(report, Hello):
-                                starting.deadline = float("inf")
-                            self._take(report)
+                    await line.receive(take)
                 except FrameError as error:
                     self._crash = f"protocol error: {error}"
                 tasks.cancel_scope.cancel()

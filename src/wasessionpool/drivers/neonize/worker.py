@@ -70,7 +70,7 @@ class Channel:
 
 
 class Readers:
-    """The threads that read commands: one at a time, which makes the call it has read while another reads on.
+    """The threads that read commands, one at a time: it does the call that it has read while another reads on.
 
     So a call is begun by the thread that was woken for it, and one that hangs keeps none but its own thread.
     """
