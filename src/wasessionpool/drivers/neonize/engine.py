@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -59,9 +58,6 @@ CALLS_AT_ONCE = 2
 """Calls of one session inside Go at a time: one that hangs does not keep a log-out from it."""
 
 CALLS_WAITING = 16
-CALL_THREADS = 512
-"""Enough for every session to hang with all its calls; a thread is made when it is needed."""
-
 LEASE_TIMEOUT = 5.0
 STOP_WINDOW = 1.0
 ABANDON = 5.0
@@ -93,7 +89,6 @@ class Engine:
         self._hosted: dict[str, Hosted] = {}
         self._live: dict[bytes, Hosted] = {}
         self._counts: Counter[str] = Counter()
-        self._calls = ThreadPoolExecutor(CALL_THREADS, "call")
         self._scheduling = threading.Lock()
         self._library = Library(binding)
         self._callbacks = self._library.callbacks(self._on_qr, self._on_status, self._on_event, self._on_log)
@@ -139,21 +134,24 @@ class Engine:
             session.presences.grant(credit.presences)
             self._pump.draw(session.draw)
 
-    def perform(self, call: Perform) -> None:
-        """Do what is asked, on a thread of the calls'; the answer is reported."""
+    def admit(self, call: Perform) -> Callable[[], None] | None:
+        """Take a call, whose answer is reported; what is returned does it, and may hang for as long as Go does.
+
+        Nothing is returned where the session's earlier calls come first, or where it was refused.
+        """
         session = self._hosted.get(call.session)
         if session is None:
             self._report(Answer(call=call.call, failure=Failure(kind="not_connected", detail="no such session")))
-            return
+            return None
         with self._scheduling:
             if session.calls < CALLS_AT_ONCE:
                 session.calls += 1
-                self._calls.submit(self._perform, session, call)
-                return
+                return partial(self._perform, session, call)
             if len(session.waiting) < CALLS_WAITING:
                 session.waiting.append(call)
-                return
+                return None
         self._report(Answer(call=call.call, failure=Failure(kind="failed", detail="too many calls of this session")))
+        return None
 
     def _on_event(self, key: bytes, address: int, size: int, code: int) -> None:
         session = self._hosted.get(key.decode())
@@ -367,20 +365,21 @@ class Engine:
             self._library.stop(session.key)
 
     def _perform(self, session: Hosted, call: Perform) -> None:
-        try:
-            answer = self._answer(session, call)
-        except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
-            answer = Answer(call=call.call, failure=Failure(kind="failed", detail=type(error).__name__))
-        self._report(answer)
-        if isinstance(call.request, LogOut) and answer.failure is None:
-            # whatsmeow says nothing when it logged out by itself.
-            ended = LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="requested")
-            self._pump.put(partial(self._say, session, ended))
-        with self._scheduling:
-            if session.waiting:
-                self._calls.submit(self._perform, session, session.waiting.popleft())
-            else:
-                session.calls -= 1
+        while True:
+            try:
+                answer = self._answer(session, call)
+            except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
+                answer = Answer(call=call.call, failure=Failure(kind="failed", detail=type(error).__name__))
+            self._report(answer)
+            if isinstance(call.request, LogOut) and answer.failure is None:
+                # whatsmeow says nothing when it logged out by itself.
+                ended = LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="requested")
+                self._pump.put(partial(self._say, session, ended))
+            with self._scheduling:
+                if not session.waiting:
+                    session.calls -= 1
+                    return
+                call = session.waiting.popleft()
 
     def _answer(self, session: Hosted, call: Perform) -> Answer:
         library, request = self._library, call.request

@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteStream, Process, UNIXSocketStream
+from anyio.abc import ByteReceiveStream, Process
 
 from ...errors import ConfigurationError, DriverError, SendTimeout, WhatsAppPoolError, WorkerCrashed
 from ...links import DriverEvent, LinkEnded, LinkUp
 from ...models import DisconnectReason, SessionKey, WorkerMetrics, WorkerRole
+from .frame_socket import FrameSocket
 from .quarantine import ABORTS
 from .wire import (
     REPORTS,
@@ -146,7 +147,7 @@ class WorkerProcess:
         self._last_call = 0
         self._last_lines: deque[str] = deque(maxlen=5)
         self._crash: str | None = None
-        self._outbox, self._frames = anyio.create_memory_object_stream[bytes](1_000)
+        self._line: FrameSocket | None = None
 
     @property
     def pid(self) -> int | None:
@@ -198,14 +199,14 @@ class WorkerProcess:
 
     def send(self, command: Command) -> None:
         """Queue a command; raises ``DriverError`` where it is too long. One that reads none any more is killed."""
+        if self._line is None:
+            return
         try:
-            self._outbox.send_nowait(encode(command))
+            self._line.send(encode(command))
         except FrameError as error:
             raise DriverError(str(error)) from None
         except anyio.WouldBlock:
             self._give_up("does not read")
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
 
     async def call(self, hosting: Hosting, request: Request) -> Answer:
         """Return the answer to ``request``, however long it takes; the caller sets the deadline.
@@ -245,22 +246,23 @@ class WorkerProcess:
 
     async def run(self) -> None:
         """Run the process until it ends or this is cancelled; leaves neither process nor descriptor behind."""
-        stream: ByteStream | None = None
         try:
-            stream = await self._spawn()
+            line = self._line = await self._spawn()
             if self._killed:
                 self._signal(signal.SIGKILL)
-            await self._converse(stream)
+            elif self._quitting:
+                self.send(Quit())
+            await self._converse(line)
         except Exception as error:
             # One worker's fault must not end the driver's others.
             logger.exception("worker %s", self.pid)
             self._death = f"the worker cannot run: {type(error).__name__}: {error}"
         finally:
             with anyio.CancelScope(shield=True):
-                await self._reap(stream)
+                await self._reap()
             self._close()
 
-    async def _spawn(self) -> ByteStream:
+    async def _spawn(self) -> FrameSocket:
         command = [sys.executable, "-m", self._launch.module, f"{self._launch.vitals_interval:g}"]
         ours, theirs = socket.socketpair()
         with theirs, anyio.CancelScope(shield=True):
@@ -275,25 +277,29 @@ class WorkerProcess:
                     # Ctrl-C of a terminal reaches the application alone, which then stops its sessions in order.
                     start_new_session=True,
                 )
-                stream = await UNIXSocketStream.from_socket(ours)
             except BaseException:
                 ours.close()
                 raise
-        return stream
+        return FrameSocket(ours)
 
-    async def _converse(self, stream: ByteStream) -> None:
+    async def _converse(self, line: FrameSocket) -> None:
+        decoder = FrameDecoder[Report](REPORTS)
+
+        def take(data: bytes) -> None:
+            self._heard = True
+            for report in decoder.feed(data):
+                if isinstance(report, Hello):
+                    starting.deadline = float("inf")
+                    tasks.start_soon(self._watch_silence)
+                self._take(report)
+
         with anyio.CancelScope() as starting:
             starting.deadline = anyio.current_time() + START_TIMEOUT
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write, stream)
+                tasks.start_soon(line.drain)
                 tasks.start_soon(self._watch_output)
                 try:
-                    async for report in _frames(stream):
-                        self._heard = True
-                        if isinstance(report, Hello):
-                            starting.deadline = float("inf")
-                            tasks.start_soon(self._watch_silence)
-                        self._take(report)
+                    await line.receive(take)
                 except FrameError as error:
                     self._crash = f"protocol error: {error}"
                 tasks.cancel_scope.cancel()
@@ -352,13 +358,6 @@ class WorkerProcess:
         call.answer = answer
         call.done.set()
 
-    async def _write(self, stream: ByteStream) -> None:
-        try:
-            async for frame in self._frames:
-                await stream.send(frame)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
-
     async def _watch_output(self) -> None:
         if self._process is None or self._process.stdout is None:
             return
@@ -379,10 +378,11 @@ class WorkerProcess:
             except ProcessLookupError:
                 return
 
-    async def _reap(self, stream: ByteStream | None) -> None:
-        if stream is not None:
+    async def _reap(self) -> None:
+        if self._line is not None:
             # A worker ends by itself, within milliseconds, once its socket has no other end.
-            await anyio.aclose_forcefully(stream)
+            self._line.close()
+            self._line = None
         if self._process is not None:
             with anyio.move_on_after(END_TIMEOUT):
                 await self._process.wait()
@@ -395,8 +395,6 @@ class WorkerProcess:
     def _close(self) -> None:
         if self._death is None:
             self._death = self._describe_death()
-        self._outbox.close()
-        self._frames.close()
         level = logging.DEBUG if self._quitting or self._killed else logging.ERROR
         logger.log(
             level,
@@ -435,17 +433,6 @@ class WorkerProcess:
             death = f"exit status {code}"
         said = self._crash or ("; ".join(self._last_lines) if not self._ready.is_set() else None)
         return f"{death}: {said}" if said else death
-
-
-async def _frames(stream: ByteReceiveStream) -> AsyncIterator[Report]:
-    decoder = FrameDecoder[Report](REPORTS)
-    while True:
-        try:
-            data = await stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
-        for report in decoder.feed(data):
-            yield report
 
 
 async def _lines(stream: ByteReceiveStream) -> AsyncIterator[str]:

@@ -39,6 +39,9 @@ from .wire import encode as encode_frame
 
 QUIT_TIMEOUT = 5.0
 CHUNK = 64 * 1024
+CALL_THREADS = 512
+"""Enough for every session to hang with all its calls; a thread is made when it is needed."""
+
 DESCRIPTORS = 10_240
 """What is asked for where the system names no limit: macOS allows no more."""
 
@@ -71,6 +74,73 @@ class Channel:
         return data
 
 
+class Readers:
+    """The threads that read commands, one at a time: it does the call that it has read while another reads on.
+
+    So a call is begun by the thread that was woken for it, and one that hangs keeps none but its own thread.
+    """
+
+    def __init__(self, engine: Engine, channel: Channel) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._commands = self._read()
+        self._threads = 1
+        self._resting: list[threading.Lock] = []
+
+    def run(self) -> None:
+        """Read, and never return."""
+        turn = threading.Lock()
+        turn.acquire()
+        while True:
+            call = self._next_call()
+            self._hand_over()
+            call()
+            # The last to rest is the first to read again: its memory is still in the processor's caches.
+            self._resting.append(turn)
+            turn.acquire()
+
+    def _next_call(self) -> Callable[[], None]:
+        try:
+            for command in self._commands:
+                if not isinstance(command, Perform):
+                    _obey(self._engine, command)
+                elif not self._resting and self._threads == CALL_THREADS:
+                    failure = Failure(kind="failed", detail="too many calls hang")
+                    self._channel.send(Answer(call=command.call, failure=failure))
+                elif call := self._engine.admit(command):
+                    return call
+        except FrameError as error:
+            self._channel.send(Refused(kind="driver", detail=str(error)))
+        except Exception as error:  # noqa: BLE001 - a worker that obeys no more must not go on
+            self._channel.send(Refused(kind="driver", detail=f"{type(error).__name__}: {error}"))
+        os._exit(1)
+
+    def _hand_over(self) -> None:
+        try:
+            self._resting.pop().release()
+        except IndexError:
+            self._threads += 1
+            threading.Thread(target=self.run, name="reader", daemon=True).start()
+
+    def _read(self) -> Iterator[Command]:
+        decoder = FrameDecoder[Command](COMMANDS)
+        while True:
+            data = self._channel.receive()
+            while True:
+                try:
+                    yield from decoder.feed(data)
+                    break
+                except UnknownFrame as error:
+                    self._refuse(error)
+                    data = b""
+
+    def _refuse(self, error: UnknownFrame) -> None:
+        if error.call is None:
+            self._channel.send(Log(level=logging.ERROR, text=str(error)))
+        else:
+            self._channel.send(Answer(call=error.call, failure=Failure(kind="failed", detail=str(error))))
+
+
 def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
     """Serve the pool; ends the process and never returns.
 
@@ -99,16 +169,7 @@ def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
     engine = Engine(binding, channel.send, check_proxy=check_proxy)
     channel.send(Hello(neonize=binding.version))
     threading.Thread(target=_report_vitals, args=(channel, float(sys.argv[-2])), name="vitals", daemon=True).start()
-    commands = FrameDecoder[Command](COMMANDS)
-    while True:
-        data = channel.receive()
-        try:
-            while (refusal := _obey_all(engine, commands.feed(data))) is not None:
-                channel.send(refusal)
-                data = b""
-        except FrameError as error:
-            channel.send(Refused(kind="driver", detail=str(error)))
-            os._exit(1)
+    Readers(engine, channel).run()
 
 
 def _report_vitals(channel: Channel, interval: float) -> None:
@@ -130,19 +191,7 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
-def _obey_all(engine: Engine, commands: Iterator[Command]) -> Report | None:
-    """Return what is to be said of a frame that is not understood; those after it are not read yet."""
-    try:
-        for command in commands:
-            _obey(engine, command)
-    except UnknownFrame as error:
-        if error.call is None:
-            return Log(level=logging.ERROR, text=str(error))
-        return Answer(call=error.call, failure=Failure(kind="failed", detail=str(error)))
-    return None
-
-
-def _obey(engine: Engine, command: Command) -> None:
+def _obey(engine: Engine, command: Start | Stop | Credit | Quit) -> None:
     match command:
         case Start():
             engine.start(command)
@@ -150,8 +199,6 @@ def _obey(engine: Engine, command: Command) -> None:
             engine.stop(command.session)
         case Credit():
             engine.credit(command)
-        case Perform():
-            engine.perform(command)
         case Quit():
             engine.stop_all(QUIT_TIMEOUT)
             os._exit(0)
