@@ -12,9 +12,9 @@ import pytest
 from wasessionpool.addresses import Address
 from wasessionpool.drivers.neonize import NeonizeDriver, WorkerLimits, connection
 from wasessionpool.errors import SessionNotConnected
-from wasessionpool.links import LinkEnded, LinkLost, LinkUp, MessageReceived
+from wasessionpool.links import LinkEnded, LinkLost, LinkUp
 from wasessionpool.messages import Text
-from wasessionpool.models import DisconnectReason
+from wasessionpool.models import DisconnectReason, InboundMessage
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
 from .conftest import OTHER, Link, SessionFactory, of_role, pair, paired, until
@@ -75,7 +75,7 @@ async def test_the_sessions_of_a_worn_worker_move_one_at_a_time(
         for name, link in links.items():
             await link.connection.send(Address(OTHER), Text(text=name))
             await other.send(NUMBERS[name], name)
-            assert (await link.next(MessageReceived)).message.text == name
+            assert (await link.next(InboundMessage)).text == name
             assert not any(isinstance(event, LinkLost | LinkEnded) for event in link.events)
             assert sum(isinstance(event, LinkUp) for event in link.events) == 1
             assert whatsapp.phone(NUMBERS[name]).logins == 3, "pairing, old and new worker"
