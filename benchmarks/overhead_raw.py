@@ -149,8 +149,9 @@ class Sessions:
 
 def main() -> None:
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # Go prints to its standard output.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    for descriptor in (1, 2):  # Go prints to both
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     sessions = Sessions()
     for line in sys.stdin:
         command, *arguments = json.loads(line)

@@ -179,7 +179,7 @@ async def test_signals_to_a_whole_group_do_not_end_the_workers(session: SessionF
     async with WhatsAppServer() as whatsapp, whatsapp.driver(spare_timeout=0) as driver, session().link(driver) as link:
         await link.next(PairingOffered)
         [worker] = driver.workers()
-        assert os.getsid(worker.pid) == worker.pid
+        assert os.getpgid(worker.pid) == worker.pid
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(worker.pid, number)
         await whatsapp.phone("79001234567").scan((await link.next(PairingOffered)).text)

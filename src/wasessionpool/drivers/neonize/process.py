@@ -274,8 +274,6 @@ class WorkerProcess:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **self._launch.environment},
                     pass_fds=(theirs.fileno(),),
-                    # Ctrl-C of a terminal reaches the application alone, which then stops its sessions in order.
-                    start_new_session=True,
                 )
             except BaseException:
                 ours.close()
