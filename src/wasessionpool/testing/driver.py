@@ -14,7 +14,7 @@ import anyio.lowlevel
 from ulid import ULID
 
 from ..addresses import Address
-from ..links import DriverEvent, InboxItem, LinkEnded, LinkLost, LinkUp, PairingOffered
+from ..links import DriverEvent, InboxItem, LinkEnded, LinkLost, LinkUp, PairingCodeOffered, PairingOffered
 from ..messages import OutgoingMessage
 from ..models import (
     Contact,
@@ -117,6 +117,10 @@ class FakeLink:
     def offer_pairing(self, text: str = "2@fake", lifetime: float = 60.0) -> None:
         self.report(PairingOffered(text=text, lifetime=lifetime))
 
+    def offer_code(self, code: str = "ABCD1234", lifetime: float = 160.0) -> None:
+        """Report a code that the user types into the phone."""
+        self.report(PairingCodeOffered(code=code, lifetime=lifetime))
+
     def up(self, phone_number: str = "+79686484488") -> None:
         """Report that the link is live."""
         jid = f"{phone_number.removeprefix('+')}:1@s.whatsapp.net"
@@ -147,6 +151,8 @@ async def link_at_once(link: FakeLink) -> None:
     """The default script: a linked device is connected, another is offered a code."""
     if link.record.linked:
         link.up()
+    elif link.record.pairing_number is not None:
+        link.offer_code()
     else:
         link.offer_pairing()
 
