@@ -131,16 +131,17 @@ async def test_trims_to_the_newest(writer: InboxWriter, open_reader: OpenReader)
 
 async def test_waits_for_news(writer: InboxWriter, open_reader: OpenReader) -> None:
     async with open_reader() as reader, anyio.create_task_group() as tasks:
-        heard = anyio.Event()
+        empty, heard = anyio.Event(), anyio.Event()
 
         async def listen() -> None:
             assert await reader.read(0, 1) == []
+            empty.set()
             await reader.changed()
             assert len(await reader.read(0, 1)) == 1
             heard.set()
 
         tasks.start_soon(listen)
-        await anyio.wait_all_tasks_blocked()
+        await empty.wait()
         receive(writer, message(1))
         reader.notify()
         await heard.wait()
