@@ -80,13 +80,17 @@ class FakeInbox:
 
 
 class FakeLink:
-    """One connection. What it is told to report reaches the session; what the session sends is in ``sent``."""
+    """One connection. What it is told to report reaches the session; what the session sends is in ``sent``.
+
+    ``operations`` are the calls that were made of it; ``results`` says what those of a kind return.
+    """
 
     def __init__(self, record: SessionRecord, inbox: FakeInbox) -> None:
         self.record = record
         self.inbox = inbox
         self.sent: list[tuple[Address, OutgoingMessage]] = []
         self.operations: list[Operation] = []
+        self.results: dict[type[Operation], Any] = {}
         self.closed = anyio.Event()
         self.on_send: Callable[[Address, OutgoingMessage], Awaitable[None]] | None = None
         self._ids = count(1)
@@ -109,6 +113,7 @@ class FakeLink:
 
     async def call(self, operation: Operation) -> Any:
         self.operations.append(operation)
+        return self.results.get(type(operation))
 
     def report(self, event: DriverEvent) -> None:
         self._send.send_nowait(event)
