@@ -197,6 +197,23 @@ async def test_closing_waits_for_a_durable_handler_at_work(
     assert inbox.acknowledged == [1]
 
 
+async def test_a_durable_handler_that_is_removed_leaves_what_it_has_not_done(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        for text in ("done", "waits"):
+            driver.link.receive(text)
+        await clock.advance()
+        pool.off(handler)
+        driver.link.receive("comes later")
+        handler.gate.set()
+        await clock.advance()
+        assert (handler.texts, inbox.acknowledged) == (["done"], [1])
+        assert [item.message.text for item in inbox.items] == ["waits", "comes later"]
+
+
 async def test_a_session_that_is_stopped_does_not_hand_over_twice_what_is_at_work(
     silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
 ) -> None:
