@@ -69,7 +69,7 @@ class PoolSettings(BaseModel):
     rate_limit_fallback_share: float = Field(default=0.5, gt=0, le=1)
     """The share of the limits that each host keeps to while a shared limit cannot be asked; needs ``redis_url``."""
     health_check_interval: Seconds = 30.0
-    """Seconds between two probes of a silent link. For now whatsmeow's own keep-alives, each 20 to 30 s, are counted."""
+    """Seconds between two probes of a silent link. Now whatsmeow's own keep-alives, each 20 to 30 s, are counted."""
     health_failures: int = Field(default=2, ge=1)
     max_reconnect_attempts: int = Field(default=10, ge=0)
     reconnect_base_delay: DelaySeconds = 5.0
@@ -94,7 +94,7 @@ class PoolSettings(BaseModel):
     shutdown_timeout: Seconds = 10.0
     autostart: bool = True
     redis_url: str | None = Field(default=None, repr=False)
-    """Where hosts share their limits; ``None``, which is all that this version can do: limits are this process's own."""
+    """Where hosts share their limits; ``None``, all that this version can do: each process has limits of its own."""
     database_url: str | None = Field(default=None, repr=False)
     """Where sessions are remembered; ``None``, which is all that this version can do: in ``session_path``."""
 

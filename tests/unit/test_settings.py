@@ -57,7 +57,9 @@ def test_every_setting_and_its_default() -> None:
 @pytest.mark.parametrize("name", sorted(CONTRACT.keys() - NOT_YET.keys()))
 def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     default = CONTRACT[name]
-    value = 2000 if name in DURATIONS else {"provider": "neonize", "session_path": "/srv/x", "autostart": "no"}.get(name)
+    value = (
+        2000 if name in DURATIONS else {"provider": "neonize", "session_path": "/srv/x", "autostart": "no"}.get(name)
+    )
     value = value or ("0.25" if isinstance(default, float) else "100000")
     monkeypatch.setenv(PREFIX + name.upper(), str(value))
     read = getattr(PoolSettings.from_env(), name)
@@ -132,7 +134,7 @@ def test_a_keyword_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WHATSAPP_RATE_LIMIT_MAX", "many")
     assert PoolSettings.from_env(rate_limit_max=7).rate_limit_max == 7
     monkeypatch.setenv("WHATSAPP_RATE_LIMIT_MAX", "8")
-    with pytest.raises(ConfigurationError, match="^send_timeout=0: "):
+    with pytest.raises(ConfigurationError, match=r"^send_timeout=0: "):
         PoolSettings.from_env(send_timeout=0)
 
 
