@@ -126,6 +126,8 @@ class Standing:
 
     def offer_pairing(self, offer: PairingOffered) -> None:
         self.apply(Signal.PAIRING_OFFERED)
+        # Only a device without keys is offered a code, whatever was remembered.
+        self.update(linked=False)
         self.qr = QRCode(offer.text, self._clock.now() + timedelta(seconds=offer.lifetime))
         self.emit(QrEvent, qr=self.qr)
         self._notify()
