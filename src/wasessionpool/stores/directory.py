@@ -78,7 +78,7 @@ class DirectoryStore:
 
     async def records(self) -> AsyncIterator[SessionRecord]:
         found = []
-        for key in await run_sync(lambda: list(self.keys())):
+        for key in await run_sync(lambda: list(self.known())):
             try:
                 record = await self.get(key)
             except (StorageError, InvalidCompanyId) as error:
@@ -99,7 +99,7 @@ class DirectoryStore:
         await run_sync(_remove, directory, [TEMPORARY])
         yield DeviceLocation(keys / "device.db", directory / INBOX, directory / LOG)
 
-    def keys(self) -> Iterator[SessionKey]:
+    def known(self) -> Iterator[SessionKey]:
         """Return every session that has a record, in order, readable or not; blocks for as long as the disk does."""
         for directory in sorted(self.path.iterdir()):
             try:
