@@ -98,10 +98,14 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLocation:
-    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories."""
+    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories.
+
+    ``log`` is where the session's own log goes; ``None``: nowhere.
+    """
 
     database: Path
     inbox: Path
+    log: Path | None = None
 
 
 class Contact(Frozen):
