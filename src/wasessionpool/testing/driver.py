@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count, islice
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -122,13 +122,16 @@ class FakeLink:
         jid = f"{phone_number.removeprefix('+')}:1@s.whatsapp.net"
         self.report(LinkUp(jid=jid, phone_number=phone_number, push_name="Fake"))
 
-    def lose(self, reason: DisconnectReason = DisconnectReason.NETWORK) -> None:
+    def lose(
+        self, reason: Literal[DisconnectReason.NETWORK, DisconnectReason.SERVER] = DisconnectReason.NETWORK
+    ) -> None:
         """Report that the line broke."""
         self.report(LinkLost(reason=reason))
 
     def end(self, reason: DisconnectReason, detail: str | None = None, until: datetime | None = None) -> None:
-        """Report that the link is over."""
+        """Report that the link is over, which is the last that it reports."""
         self.report(LinkEnded(reason=reason, detail=detail, until=until))
+        self._send.close()
 
     def fall_silent(self) -> None:
         """End without a reason, which no driver should do."""
