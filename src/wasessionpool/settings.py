@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -13,6 +13,18 @@ from .errors import ConfigurationError
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DelaySeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PREFIX = "WHATSAPP_"
+
+if TYPE_CHECKING:
+    import os
+
+    class AnyPath:
+        """Says to type checkers that a path may be given as a text, and is a ``Path`` when it is read."""
+
+        def __get__(self, settings: object, owner: object = None) -> Path: ...
+
+        def __set__(self, settings: object, path: str | os.PathLike[str]) -> None: ...
+else:
+    AnyPath = Path
 
 
 class PoolSettings(BaseModel):
@@ -24,7 +36,7 @@ class PoolSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["neonize"] = "neonize"
-    session_path: Path = Path("whatsapp_sessions")
+    session_path: AnyPath = cast("Any", Path("whatsapp_sessions"))
     rate_limit_max: int = Field(default=30, ge=1)
     rate_limit_window: float = Field(default=60.0, ge=1, multiple_of=1, le=86400)
     rate_limit_recipient_max: int = Field(default=30, ge=1)

@@ -38,6 +38,7 @@ from wasessionpool.testing import (
     FakeDriver,
     FakeInbox,
     FakeLink,
+    FarEnd,
     check_clock,
     check_coordinator,
     check_driver,
@@ -384,7 +385,11 @@ def with_driver(driver_type: type[FakeDriver]) -> Callable[[], Any]:
     @asynccontextmanager
     async def make() -> AsyncIterator[DriverUnderTest]:
         driver = driver_type()
-        yield DriverUnderTest(driver, lambda key: FakeFarEnd(driver, key))
+
+        def far_end(key: SessionKey) -> FarEnd:
+            return FakeFarEnd(driver, key)
+
+        yield DriverUnderTest(driver, far_end)
 
     return make
 
