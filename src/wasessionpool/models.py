@@ -198,6 +198,7 @@ class SessionRecord(Frozen):
 
     @property
     def key(self) -> SessionKey:
+        """The session that the record is of."""
         return SessionKey(self.company_id, self.device)
 
     def blank(self) -> SessionRecord:
