@@ -32,7 +32,7 @@ from wasessionpool import (
 )
 from wasessionpool.events import Event
 from wasessionpool.links import KeepAliveMissed, KeepAliveRestored, PairingAccepted, PairingQueued, PairingStarted
-from wasessionpool.operations import LogOut, MarkRead
+from wasessionpool.operations import LogOut
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -741,17 +741,8 @@ async def test_the_metrics_and_the_history_say_what_happened(
 ) -> None:
     async with open_pool() as pool:
         await linked(pool, driver, clock)
-        await pool.session(COMPANY).wait_settled(0)
         await pool.send_message(COMPANY, "79001234567", "Hello")
         assert await pool.get_metrics() == PoolMetrics(total_sessions=1, active_connections=1, messages_sent=1)
         first, *_, last = (await status(pool)).history
         assert first == Transition(time=clock.now(), previous=Status.DISCONNECTED, current=Status.CONNECTING)
         assert last == Transition(time=clock.now(), previous=Status.PAIRING, current=Status.CONNECTED)
-
-
-async def test_read_marks_are_shown_on_a_live_link(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
-    marks = MarkRead(message_ids=("A",), chat="79001234567@s.whatsapp.net", sender="79001234567@s.whatsapp.net")
-    async with open_pool() as pool:
-        link = await linked(pool, driver, clock)
-        await pool.session(COMPANY).acknowledge_reading(marks)
-        assert link.operations == [marks]
