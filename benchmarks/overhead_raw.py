@@ -20,7 +20,7 @@ from typing import Any
 
 SESSION_STACK = 256 * 1024
 OPTIONS = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_foreign_keys=on&_z="
-EVENTS = bytes([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18])
+EVENTS = bytes([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18, 19, 20])
 CONNECTED = 3
 TIMEOUT = 30.0
 

@@ -93,6 +93,14 @@ class TypingChanged(Frozen):
     missed: int = 0
 
 
+class ReceiptsReceived(Frozen):
+    """Messages of ours were delivered, read or played; ``missed`` receipts were dropped since the last ones told."""
+
+    type: Literal["receipts_received"] = "receipts_received"
+    receipts: tuple[InboundReceipt, ...]
+    missed: int = 0
+
+
 class InboxBlocked(Frozen):
     """Nothing more can be stored, so WhatsApp has to wait with messages."""
 
@@ -113,15 +121,16 @@ DriverEvent = Annotated[
     | KeepAliveRestored
     | PresenceChanged
     | TypingChanged
+    | ReceiptsReceived
     | InboxBlocked,
     Field(discriminator="type"),
 ]
 
 
 class InboxItem(Frozen):
-    """A message or receipt in an inbox: its ``number`` there, and an id that it keeps for ever (a ULID)."""
+    """A message in an inbox: its ``number`` there, and an id that it keeps for ever (a ULID)."""
 
     number: int
     event_id: str
-    content: InboundMessage | InboundReceipt
+    message: InboundMessage
     redelivered: bool = False

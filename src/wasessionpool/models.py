@@ -261,9 +261,10 @@ class WorkerMetrics(Frozen):
 class PoolMetrics(Frozen):
     """Counts over all sessions, since the pool opened; the first two and ``workers`` are of this moment.
 
-    ``events_dropped`` did not fit a subscriber's queue, ``presences_dropped`` (with ``typing``) came faster than they
-    were taken, ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages.
-    ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
+    ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``) and
+    ``receipts_dropped`` came faster than they were taken; ``messages_expired`` were beyond the newest ``inbox_keep``
+    while nobody subscribed to messages. ``worker_restarts`` are workers that crashed, froze or were recycled since the
+    driver was entered.
     """
 
     total_sessions: int
@@ -274,6 +275,7 @@ class PoolMetrics(Frozen):
     reconnects: int = 0
     events_dropped: int = 0
     presences_dropped: int = 0
+    receipts_dropped: int = 0
     messages_expired: int = 0
     ignored_signals: int = 0
     workers: tuple[WorkerMetrics, ...] = ()

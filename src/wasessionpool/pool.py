@@ -237,6 +237,7 @@ class WhatsAppSessionPool:
             reconnects=sum(max(0, standing.links - 1) for standing in standings),
             events_dropped=self._bus.dropped,
             presences_dropped=sum(standing.presences_missed for standing in standings),
+            receipts_dropped=sum(standing.receipts_missed for standing in standings),
             messages_expired=sum(session.inbound.expired for session in self._sessions.values()),
             ignored_signals=sum(standing.ignored_signals for standing in standings),
             workers=driver.workers(),

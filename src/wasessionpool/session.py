@@ -51,13 +51,13 @@ from .links import (
     PairingQueued,
     PairingStarted,
     PresenceChanged,
+    ReceiptsReceived,
     TypingChanged,
 )
 from .messages import OutgoingMessage
 from .models import (
     DeviceLocation,
     DisconnectReason,
-    InboundMessage,
     SentMessage,
     SessionRecord,
     SessionStatus,
@@ -448,22 +448,23 @@ class Session:
             case TypingChanged():
                 standing.presences_missed += event.missed
                 standing.emit(TypingEvent, **dict(event.typing))
+            case ReceiptsReceived():
+                standing.receipts_missed += event.missed
+                for receipt in event.receipts:
+                    standing.emit(ReceiptEvent, **dict(receipt))
             case InboxBlocked():
                 standing.error(event.code, event.detail)
             case _:
                 pass
 
-    def _receive(self, item: InboxItem) -> MessageEvent | ReceiptEvent:
-        """Make the event of a message or receipt; a message counts once, however often it is handed over."""
-        standing, content = self.standing, item.content
-        if not isinstance(content, InboundMessage):
-            return standing.event(ReceiptEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(content))
-        message = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(content))
-        message._reply, message._mark_read = self.reply, self.acknowledge_reading
-        if not content.from_me and not item.redelivered:
+    def _receive(self, item: InboxItem) -> MessageEvent:
+        standing, message = self.standing, item.message
+        event = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(message))
+        event._reply, event._mark_read = self.reply, self.acknowledge_reading
+        if not message.from_me and not item.redelivered:
             standing.messages_received += 1
         standing.active()
-        return message
+        return event
 
     def _complain(self, error: StorageError) -> None:
         self.standing.error(error.code, error.message)

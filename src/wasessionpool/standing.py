@@ -64,6 +64,7 @@ class Standing:
         self.errors = 0
         self.links = 0
         self.presences_missed = 0
+        self.receipts_missed = 0
         self.ignored_signals = 0
         self.log: Say | None = None
         self._bus = bus

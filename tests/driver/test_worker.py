@@ -32,7 +32,14 @@ REQUESTS = [SendText(to=JID, text="x"), MarkRead(message_ids=("1",), chat=JID, s
 def start(directory: Path, session: str, *, name: str = "wasessionpool", pairing: bool = True) -> Start:
     path = directory / session.replace(":", "-")
     path.mkdir(exist_ok=True)
-    return Start(session=session, database=uri_path(path / "device.db"), device_name=name, pairing=pairing)
+    return Start(
+        session=session,
+        database=uri_path(path / "device.db"),
+        inbox=str(path / "inbox"),
+        inbox_max_bytes=1 << 20,
+        device_name=name,
+        pairing=pairing,
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from ..models import (
     DeviceLocation,
     DisconnectReason,
     InboundMessage,
-    InboundReceipt,
     SentMessage,
     SessionKey,
     SessionRecord,
@@ -47,10 +46,10 @@ class FakeInbox:
         """What is not acknowledged, in order."""
         return list(self._items.values())
 
-    def put(self, content: InboundMessage | InboundReceipt) -> None:
+    def put(self, message: InboundMessage) -> None:
         """Let something arrive."""
         number = next(self._numbers)
-        self._items[number] = InboxItem(number=number, event_id=str(ULID()), content=content)
+        self._items[number] = InboxItem(number=number, event_id=str(ULID()), message=message)
         self._changed.set()
 
     def reopen(self) -> None:

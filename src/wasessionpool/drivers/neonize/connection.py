@@ -37,6 +37,7 @@ from ...links import (
     PairingQueued,
     PairingStarted,
     PresenceChanged,
+    ReceiptsReceived,
     TypingChanged,
 )
 from ...messages import OutgoingMessage
@@ -114,7 +115,7 @@ class NeonizeConnection:
         self._before = before
         self._scope = anyio.CancelScope()
         self._states: deque[DriverEvent] = deque()
-        self._presences: deque[DriverEvent] = deque()
+        self._news: deque[DriverEvent] = deque()
         self._taken = 0
         self._end: LinkEnded | None = None
         self._error: WhatsAppPoolError | None = None
@@ -133,9 +134,9 @@ class NeonizeConnection:
         while not self._finished:
             if self._states:
                 return self._states.popleft()
-            if self._presences:
+            if self._news:
                 self._grant()
-                return self._presences.popleft()
+                return self._news.popleft()
             if self._error is not None:
                 raise self._error
             if self._end is not None:
@@ -366,8 +367,8 @@ class NeonizeConnection:
             case LinkEnded():
                 self._end = self._end or event
                 self._status = Status.DISCONNECTED
-            case PresenceChanged() | TypingChanged():
-                self._presences.append(event)
+            case PresenceChanged() | TypingChanged() | ReceiptsReceived():
+                self._news.append(event)
             case _:
                 if isinstance(event, LinkUp):
                     self._status = Status.CONNECTED
@@ -391,7 +392,7 @@ class NeonizeConnection:
         self._taken += 1
         if self._taken >= CREDIT_STEP and self._place is not None:
             worker, hosting = self._place
-            worker.send(Credit(session=hosting.session, presences=self._taken))
+            worker.send(Credit(session=hosting.session, news=self._taken))
             self._taken = 0
 
     async def _ask(self, request: Request) -> Answer:

@@ -24,7 +24,7 @@ from . import convert
 from .gate import Window
 from .inbox import InboxWriter
 from .lease import Lease
-from .presences import Presences
+from .news import News
 from .wire import Perform, Start
 
 FIRST_CODE, NEXT_CODE = 60.0, 20.0
@@ -52,7 +52,7 @@ class Hosted:
         self.inbox: InboxWriter | None = None
         self.inbox_blocked = False
         self.received_at = 0.0
-        self.presences = Presences(credit)
+        self.news = News(credit)
         self.window: Window | None = None
         self.lease: Lease | None = None
         self.stopping = threading.Event()
@@ -61,6 +61,7 @@ class Hosted:
         self.leaving = False
         self.over = False
         self.draw: Callable[[], bool] = lambda: False
+        self.tell_news: Callable[[], bool] = lambda: False
         self.calls = 0
         self.waiting: deque[Perform] = deque()
         self.me = Contact(id="")

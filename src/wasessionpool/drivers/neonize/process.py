@@ -60,8 +60,11 @@ _CRASH = re.compile(r"(fatal error: |panic: |SIG[A-Z]+: |runtime: )")
 
 @dataclass(frozen=True)
 class Launch:
-    """How every worker of a fleet is started. It tells its vitals each ``vitals_interval`` seconds, and is taken for
-    frozen after ``silence_timeout`` without a word."""
+    """How every worker of a fleet is started.
+
+    It tells its vitals each ``vitals_interval`` seconds, and is taken for frozen after ``silence_timeout`` without a
+    word.
+    """
 
     module: str
     environment: Mapping[str, str]

@@ -63,11 +63,11 @@ class Stop(Frozen):
 
 
 class Credit(Frozen):
-    """Tell ``presences`` more of what ``session`` hears of people's coming, going and typing."""
+    """Tell ``news`` more of what ``session`` hears besides messages: a batch of receipts, a presence or typing each."""
 
     type: Literal["credit"] = "credit"
     session: str
-    presences: int
+    news: int
 
 
 class Perform(Frozen):
