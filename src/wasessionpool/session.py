@@ -327,7 +327,7 @@ class Supervisor:
                 anyio.create_task_group() as acknowledging,
             ):
                 if log is not None:
-                    self.standing.log = log.say
+                    self.standing.log = log
                     acknowledging.start_soon(log.write)
                 self.standing.update(**asked)
                 await self._save()
