@@ -14,10 +14,20 @@ import anyio
 from anyio import to_thread
 
 from wasessionpool import Address, SessionRecord, Text
-from wasessionpool.abc import Connection
+from wasessionpool.abc import Connection, Inbox
 from wasessionpool.drivers.neonize import NeonizeDriver
 from wasessionpool.links import LinkUp
 from wasessionpool.models import DeviceLocation
+
+
+async def empty(inbox: Inbox) -> None:
+    """Take what is received, as a pool does."""
+    while True:
+        items = await inbox.read(0, 100)
+        if items:
+            await inbox.acknowledge([item.number for item in items])
+        else:
+            await inbox.changed()
 
 
 class Sessions:
@@ -62,7 +72,13 @@ class Sessions:
     async def _hold(self, database: str, *, task_status: anyio.abc.TaskStatus[Connection]) -> None:
         number = len(self._connections)
         record = SessionRecord(company_id=f"company{number}", created_at=datetime.now(UTC))
-        async with self._driver.connect(record, DeviceLocation(Path(database))) as connection:
+        device = DeviceLocation(Path(database), Path(f"{database}.inbox"))
+        async with (
+            self._driver.inbox(record.key, device) as inbox,
+            self._driver.connect(record, device) as connection,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(empty, inbox)
             async for event in connection:
                 if isinstance(event, LinkUp):
                     task_status.started(connection)

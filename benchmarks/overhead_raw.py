@@ -20,7 +20,7 @@ from typing import Any
 
 SESSION_STACK = 256 * 1024
 OPTIONS = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_foreign_keys=on&_z="
-EVENTS = bytes([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18])
+EVENTS = bytes([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18, 19, 20])
 CONNECTED = 3
 TIMEOUT = 30.0
 
@@ -149,8 +149,9 @@ class Sessions:
 
 def main() -> None:
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # Go prints to its standard output.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    for descriptor in (1, 2):  # Go prints to both
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     sessions = Sessions()
     for line in sys.stdin:
         command, *arguments = json.loads(line)

@@ -10,25 +10,23 @@ import anyio
 from .abc import Inbox
 from .bus import Bus
 from .errors import StorageError
-from .events import MessageEvent, ReceiptEvent
+from .events import MessageEvent
 from .links import InboxItem
-from .models import InboundMessage, SessionKey
+from .models import SessionKey
 from .waiting import first
 
 BATCH = 64
-MakeEvent = Callable[[InboxItem], MessageEvent | ReceiptEvent]
+MakeEvent = Callable[[InboxItem], MessageEvent]
 
 
 class Inbound:
     """Outlives the links and runs of one session, so that what a handler still works on is not handed over twice.
 
     A message is acknowledged once every durable handler is done with it; where there is none, once a subscriber has
-    it. One that nobody wants stays for who may come, the newest ``keep`` of them; a receipt does not.
+    it. One that nobody wants stays for who may come, the newest ``keep`` of them.
     """
 
-    def __init__(
-        self, key: SessionKey, bus: Bus, make_event: Callable[[InboxItem], MessageEvent | ReceiptEvent], *, keep: int
-    ) -> None:
+    def __init__(self, key: SessionKey, bus: Bus, make_event: MakeEvent, *, keep: int) -> None:
         self.expired = 0
         self._key = key
         self._bus = bus
@@ -91,11 +89,8 @@ class Inbound:
         number = item.number
         if number in self._in_flight or number in self._done:
             return True
-        is_message = isinstance(item.content, InboundMessage)
-        if not self._bus.is_wanted("message" if is_message else "receipt", self._key):
-            if not is_message:
-                self._finished(number, acknowledged=True)
-            return not is_message
+        if not self._bus.is_wanted("message", self._key):
+            return False
         event = self._make_event(item)
         self._in_flight.add(number)
         try:

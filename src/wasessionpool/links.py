@@ -30,6 +30,14 @@ class PairingOffered(Frozen):
     lifetime: float
 
 
+class PairingCodeOffered(Frozen):
+    """A code of eight characters waits to be typed into the phone, for ``lifetime`` seconds."""
+
+    type: Literal["pairing_code_offered"] = "pairing_code_offered"
+    code: str = Field(repr=False)
+    lifetime: float
+
+
 class PairingAccepted(Frozen):
     """The phone confirmed; the keys are on disk. The live link follows as ``LinkUp``."""
 
@@ -93,6 +101,14 @@ class TypingChanged(Frozen):
     missed: int = 0
 
 
+class ReceiptsReceived(Frozen):
+    """Messages of ours were delivered, read or played; ``missed`` receipts were dropped since the last ones told."""
+
+    type: Literal["receipts_received"] = "receipts_received"
+    receipts: tuple[InboundReceipt, ...]
+    missed: int = 0
+
+
 class InboxBlocked(Frozen):
     """Nothing more can be stored, so WhatsApp has to wait with messages."""
 
@@ -105,6 +121,7 @@ DriverEvent = Annotated[
     PairingQueued
     | PairingStarted
     | PairingOffered
+    | PairingCodeOffered
     | PairingAccepted
     | LinkUp
     | LinkLost
@@ -113,15 +130,16 @@ DriverEvent = Annotated[
     | KeepAliveRestored
     | PresenceChanged
     | TypingChanged
+    | ReceiptsReceived
     | InboxBlocked,
     Field(discriminator="type"),
 ]
 
 
 class InboxItem(Frozen):
-    """A message or receipt in an inbox: its ``number`` there, and an id that it keeps for ever (a ULID)."""
+    """A message in an inbox: its ``number`` there, and an id that it keeps for ever (a ULID)."""
 
     number: int
     event_id: str
-    content: InboundMessage | InboundReceipt
+    message: InboundMessage
     redelivered: bool = False

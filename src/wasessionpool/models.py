@@ -98,10 +98,14 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLocation:
-    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories."""
+    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories.
+
+    ``log`` is where the session's own log goes; ``None``: nowhere.
+    """
 
     database: Path
     inbox: Path
+    log: Path | None = None
 
 
 class Contact(Frozen):
@@ -173,7 +177,10 @@ class Transition(Frozen):
 
 
 class SessionRecord(Frozen):
-    """What the pool remembers of a session between two runs; ``desired`` is what the user asked for last."""
+    """What the pool remembers of a session between two runs; ``desired`` is what the user asked for last.
+
+    ``pairing_number`` holds the digits of the phone that is to link the device by a code; ``None``: by a QR.
+    """
 
     version: Literal[1] = 1
     company_id: str
@@ -186,6 +193,7 @@ class SessionRecord(Frozen):
     lid: str | None = None
     phone_number: str | None = None
     push_name: str | None = None
+    pairing_number: str | None = None
     proxy: str | None = Field(default=None, repr=False)
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
@@ -258,9 +266,10 @@ class WorkerMetrics(Frozen):
 class PoolMetrics(Frozen):
     """Counts over all sessions, since the pool opened; the first two and ``workers`` are of this moment.
 
-    ``events_dropped`` did not fit a subscriber's queue, ``presences_dropped`` (with ``typing``) came faster than they
-    were taken, ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages.
-    ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
+    ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``) and
+    ``receipts_dropped`` came faster than they were taken; ``messages_expired`` were beyond the newest ``inbox_keep``
+    while nobody subscribed to messages. ``worker_restarts`` are workers that crashed, froze or were recycled since the
+    driver was entered.
     """
 
     total_sessions: int
@@ -271,6 +280,7 @@ class PoolMetrics(Frozen):
     reconnects: int = 0
     events_dropped: int = 0
     presences_dropped: int = 0
+    receipts_dropped: int = 0
     messages_expired: int = 0
     ignored_signals: int = 0
     workers: tuple[WorkerMetrics, ...] = ()

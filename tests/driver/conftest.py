@@ -17,7 +17,7 @@ import pytest
 
 from wasessionpool.abc import Connection, Inbox
 from wasessionpool.drivers.neonize import NeonizeDriver
-from wasessionpool.links import LinkUp, PairingOffered
+from wasessionpool.links import LinkUp, PairingOffered, ReceiptsReceived
 from wasessionpool.models import DeviceLocation, SessionRecord, WorkerMetrics
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
@@ -77,12 +77,13 @@ class Link:
 
     async def read(self) -> None:
         async for event in self.connection:
-            self._note(event)
+            for item in event.receipts if isinstance(event, ReceiptsReceived) else (event,):
+                self._note(item)
 
     async def empty_inbox(self) -> None:
         while True:
             for item in await self.inbox.read(0, 100):
-                self._note(item.content)
+                self._note(item.message)
                 await self.inbox.acknowledge([item.number])
             await self.inbox.changed()
 

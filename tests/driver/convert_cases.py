@@ -190,8 +190,8 @@ def test_presences_and_typing() -> None:
     here = EVENTS.Presence(From=jid(PHONE), Unavailable=False, LastSeen=-62135596800)
     who = Contact(id=PHONE, phone_number="+79002222222")
     seen = datetime.fromtimestamp(1_700_000_000, UTC)
-    assert convert.presence(gone) == Presence(contact=who, available=False, last_seen=seen)
-    assert convert.presence(here) == Presence(contact=who, available=True)
+    assert convert.presence(gone, ME) == Presence(contact=who, available=False, last_seen=seen)
+    assert convert.presence(here, ME) == Presence(contact=who, available=True)
     for state, media, expected in (
         ("COMPOSING", "TEXT", "composing"),
         ("COMPOSING", "AUDIO", "recording"),

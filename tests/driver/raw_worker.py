@@ -27,6 +27,7 @@ from wasessionpool.drivers.neonize.wire import (
 )
 
 WORKER = "wasessionpool.drivers.neonize.worker"
+VITALS_INTERVAL = "60"
 ReportT = TypeVar("ReportT", bound=Report)
 
 
@@ -79,7 +80,7 @@ async def raw_worker(environment: Mapping[str, str], module: str = WORKER) -> As
     ours, theirs = socket.socketpair()
     with theirs:
         process = await anyio.open_process(
-            [sys.executable, "-m", module, str(theirs.fileno())],
+            [sys.executable, "-m", module, VITALS_INTERVAL, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             env=os.environ | dict(environment),

@@ -87,7 +87,15 @@ class Stress:
             generation += 1
             name = f"{number}:main:{generation}"
             over = self._awaited[name] = threading.Event()
-            self._engine.start(Start(session=name, database=str(directory / "device.db"), device_name="stress"))
+            self._engine.start(
+                Start(
+                    session=name,
+                    database=str(directory / "device.db"),
+                    inbox=str(directory / "inbox"),
+                    inbox_max_bytes=1 << 20,
+                    device_name="stress",
+                )
+            )
             if generation % 2:
                 time.sleep(chance.uniform(0, 0.03))
                 self._engine.stop(name)
@@ -105,7 +113,8 @@ class Stress:
             call += SENDERS
             answered = self._awaited[call] = threading.Event()
             request = SendText(to="79001234567@s.whatsapp.net", text="x")
-            self._engine.perform(Perform(call=call, session=live[call % len(live)], request=request))
+            if do := self._engine.admit(Perform(call=call, session=live[call % len(live)], request=request)):
+                do()
             assert answered.wait(PATIENCE), f"call {call} is not answered"
 
 

@@ -17,12 +17,11 @@ import pytest
 
 from wasessionpool.drivers.neonize.inbox import InboxReader, InboxWriter
 from wasessionpool.errors import StorageError
-from wasessionpool.models import Contact, InboundMessage, InboundReceipt
+from wasessionpool.models import Contact, InboundMessage
 
 pytestmark = pytest.mark.anyio
 BOB = Contact(id="79001234567@s.whatsapp.net")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-RECEIPT = InboundReceipt(message_ids=("a",), chat=BOB, sender=BOB, receipt="read", timestamp=NOW)
 OpenReader = Callable[[], AbstractAsyncContextManager[InboxReader]]
 
 
@@ -59,65 +58,65 @@ def message(number: int) -> InboundMessage:
     return InboundMessage(message_id=str(number), chat=BOB, sender=BOB, text=f"text {number}", timestamp=NOW)
 
 
-def receive(writer: InboxWriter, *contents: InboundMessage | InboundReceipt | None) -> None:
-    for _content in contents:
-        assert writer.append(17, b"raw")
+def receive(writer: InboxWriter, *messages: InboundMessage | None) -> None:
+    for _message in messages:
+        assert writer.append(b"raw")
     rows = writer.unconverted(100)
-    assert [(code, data) for _number, code, data in rows] == [(17, b"raw")] * len(contents)
-    writer.convert([number for number, _code, _data in rows], contents)
+    assert [data for _number, data in rows] == [b"raw"] * len(messages)
+    writer.convert([number for number, _data in rows], messages)
 
 
 async def test_keeps_order_and_ids_until_acknowledged(writer: InboxWriter, open_reader: OpenReader) -> None:
     async with open_reader() as reader:
-        receive(writer, message(1), None, RECEIPT, message(2))
+        receive(writer, message(1), None, message(3), message(2))
         items = await reader.read(0, 100)
-        assert [item.content for item in items] == [message(1), RECEIPT, message(2)]
+        assert [item.message for item in items] == [message(1), message(3), message(2)]
         assert not any(item.redelivered for item in items)
         assert len({item.event_id for item in items}) == 3
-        assert [item.content for item in await reader.read(items[0].number, 1)] == [RECEIPT]
+        assert [item.message for item in await reader.read(items[0].number, 1)] == [message(3)]
         await reader.acknowledge([items[0].number, items[1].number])
     async with open_reader() as reader:
-        receive(writer, message(3))
+        receive(writer, message(4))
         again = await reader.read(0, 100)
-        assert [(item.content, item.redelivered) for item in again] == [(message(2), True), (message(3), False)]
+        assert [(item.message, item.redelivered) for item in again] == [(message(2), True), (message(4), False)]
         assert again[0].event_id == items[2].event_id
 
 
 async def test_what_is_not_converted_yet_holds_back_what_follows(writer: InboxWriter, open_reader: OpenReader) -> None:
     async with open_reader() as reader:
         receive(writer, message(1))
-        writer.append(17, b"raw")
-        assert [item.content for item in await reader.read(0, 100)] == [message(1)]
+        writer.append(b"raw")
+        assert [item.message for item in await reader.read(0, 100)] == [message(1)]
         number, *_ = writer.unconverted(100)[0]
         writer.convert([number], [message(2)])
-        assert [item.content for item in await reader.read(0, 100)] == [message(1), message(2)]
+        assert [item.message for item in await reader.read(0, 100)] == [message(1), message(2)]
 
 
 async def test_what_a_dead_worker_left_is_converted_by_the_next(
     writer: InboxWriter, path: Path, open_reader: OpenReader
 ) -> None:
     receive(writer, message(1))
-    writer.append(17, b"left")
+    writer.append(b"left")
     writer.close()
     second = InboxWriter(path, 1 << 20)
     rows = second.unconverted(100)
-    assert [data for _number, _code, data in rows] == [b"left"]
+    assert [data for _number, data in rows] == [b"left"]
     second.convert([rows[0][0]], [message(2)])
     async with open_reader() as reader:
-        assert [item.content for item in await reader.read(0, 100)] == [message(1), message(2)]
+        assert [item.message for item in await reader.read(0, 100)] == [message(1), message(2)]
 
 
 async def test_a_full_inbox_takes_more_once_something_was_acknowledged(path: Path, open_reader: OpenReader) -> None:
     writer = InboxWriter(path, 100_000)
     numbers = []
-    while writer.append(17, b"x" * 10_000):
+    while writer.append(b"x" * 10_000):
         number, *_ = writer.unconverted(1)[0]
         writer.convert([number], [message(number)])
         numbers.append(number)
     assert 5 < len(numbers) < 400
     async with open_reader() as reader:
         await reader.acknowledge(numbers)
-    assert writer.append(17, b"x")
+    assert writer.append(b"x")
 
 
 async def test_trims_to_the_newest(writer: InboxWriter, open_reader: OpenReader) -> None:
@@ -125,22 +124,23 @@ async def test_trims_to_the_newest(writer: InboxWriter, open_reader: OpenReader)
         receive(writer, *(message(number) for number in range(10)))
         assert await reader.trim(20) == 0
         assert await reader.trim(3) == 7
-        assert [item.content for item in await reader.read(0, 100)] == [message(7), message(8), message(9)]
+        assert [item.message for item in await reader.read(0, 100)] == [message(7), message(8), message(9)]
         assert await reader.trim(0) == 3
 
 
 async def test_waits_for_news(writer: InboxWriter, open_reader: OpenReader) -> None:
     async with open_reader() as reader, anyio.create_task_group() as tasks:
-        heard = anyio.Event()
+        empty, heard = anyio.Event(), anyio.Event()
 
         async def listen() -> None:
             assert await reader.read(0, 1) == []
+            empty.set()
             await reader.changed()
             assert len(await reader.read(0, 1)) == 1
             heard.set()
 
         tasks.start_soon(listen)
-        await anyio.wait_all_tasks_blocked()
+        await empty.wait()
         receive(writer, message(1))
         reader.notify()
         await heard.wait()
@@ -161,7 +161,7 @@ async def test_a_damaged_file_is_put_aside(
     async with open_reader() as reader:
         assert await reader.read(0, 1) == []
         receive(InboxWriter(path, 1 << 20), message(1))
-        assert [item.content for item in await reader.read(0, 1)] == [message(1)]
+        assert [item.message for item in await reader.read(0, 1)] == [message(1)]
     assert path.with_name(f"{path.name}.damaged").exists()
     assert "is damaged" in caplog.text
 
@@ -181,7 +181,7 @@ writer = InboxWriter(Path(sys.argv[1]), 1 << 30)
 number = 0
 while True:
     number += 1
-    writer.append(17, b"%d" % number)
+    writer.append(b"%d" % number)
     print(number, flush=True)
 """
 
@@ -194,7 +194,7 @@ async def test_no_message_is_lost_when_the_worker_is_killed(path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         told += [int(line) for line in process.stdout if line.endswith(b"\n")]
     rows = InboxWriter(path, 1 << 30).unconverted(1_000_000)
-    kept = [int(data) for _number, _code, data in rows]
+    kept = [int(data) for _number, data in rows]
     assert kept[: len(told)] == told
     assert len(kept) - len(told) <= 1
 

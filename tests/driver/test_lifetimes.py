@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -130,6 +132,21 @@ async def test_a_client_without_a_sign_of_life(
         assert (ended.reason, ended.detail) == (DisconnectReason.NETWORK, "no sign of life in 0.5 s")
 
 
+async def test_a_silent_client_whose_keys_are_gone_is_logged_out(
+    deaf: DeafProxy, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "START_TIMEOUT", 3)
+    monkeypatch.setattr(connection, "LINGER", 0.5)
+    one = session()
+    await pair(one)
+    async with NeonizeDriver(environment=deaf.environment) as driver, one.link(driver) as link:
+        await deaf.dialled()
+        with closing(sqlite3.connect(one.device.database)) as database, database:
+            database.execute("delete from whatsmeow_device")
+        ended = await link.next(LinkEnded)
+        assert (ended.reason, ended.detail) == (DisconnectReason.LOGGED_OUT, "the device's keys are gone")
+
+
 async def test_leaving_the_driver_while_a_dial_hangs(deaf: DeafProxy, session: SessionFactory) -> None:
     one = session()
     await pair(one)
@@ -179,7 +196,7 @@ async def test_signals_to_a_whole_group_do_not_end_the_workers(session: SessionF
     async with WhatsAppServer() as whatsapp, whatsapp.driver(spare_timeout=0) as driver, session().link(driver) as link:
         await link.next(PairingOffered)
         [worker] = driver.workers()
-        assert os.getsid(worker.pid) == worker.pid
+        assert os.getpgid(worker.pid) == worker.pid
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(worker.pid, number)
         await whatsapp.phone("79001234567").scan((await link.next(PairingOffered)).text)

@@ -106,7 +106,14 @@ async def test_a_full_pipe_does_not_stop_a_worker(
         await paired(one, driver, whatsapp)
     await raw_worker.hear(Hello)
     raw_worker.fill()
-    raw_worker.tell(Start(session="962302:main:1", database=quote(str(one.device.database)), device_name="raw"))
+    start = Start(
+        session="962302:main:1",
+        database=quote(str(one.device.database)),
+        inbox=str(one.device.inbox),
+        inbox_max_bytes=1 << 20,
+        device_name="raw",
+    )
+    raw_worker.tell(start)
     await raw_worker.hear(Happened, "link_up")
     phone = whatsapp.phone(OWN)
     phone.fail_send(479, times=2)

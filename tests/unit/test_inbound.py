@@ -14,7 +14,7 @@ import pytest
 from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, Status, StorageError, WhatsAppSessionPool
 from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
 from wasessionpool.events import MessageEvent
-from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, TypingChanged
+from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, ReceiptsReceived, TypingChanged
 from wasessionpool.models import Contact, InboundReceipt, Presence, SessionKey, Typing
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
@@ -91,28 +91,19 @@ async def test_without_a_subscriber_the_newest_are_kept_for_who_comes(
 
 
 async def test_a_receipt_is_not_held_up_by_messages_that_nobody_wants(
-    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox
 ) -> None:
-    receipt = InboundReceipt(
-        message_ids=("x",), chat=BOB, sender=BOB, receipt="read", timestamp=datetime(2026, 1, 1, tzinfo=UTC)
+    receipts = tuple(
+        InboundReceipt(message_ids=(name,), chat=BOB, sender=BOB, receipt="read", timestamp=datetime.now(UTC))
+        for name in "xy"
     )
     async with silent_pool() as pool, pool.events("receipt") as events:
         driver.link.receive("unwanted")
-        inbox.put(receipt)
+        driver.link.report(ReceiptsReceived(receipts=receipts, missed=4))
         with anyio.fail_after(5):
-            assert (await anext(events)).message_ids == ("x",)  # type: ignore[union-attr]
-        await clock.advance()
+            assert [(await anext(events)).message_ids for _ in range(2)] == [("x",), ("y",)]  # type: ignore[union-attr]
         assert [item.number for item in inbox.items] == [1]
-        assert inbox.acknowledged == [2]
-
-
-async def test_a_receipt_that_nobody_wants_is_let_go(
-    silent_pool: OpenSilentPool, inbox: FakeInbox, clock: FakeClock
-) -> None:
-    async with silent_pool():
-        inbox.put(InboundReceipt(message_ids=("x",), chat=BOB, sender=BOB, receipt="read", timestamp=datetime.now(UTC)))
-        await clock.advance()
-        assert inbox.acknowledged == [1]
+        assert (await pool.get_metrics()).receipts_dropped == 4
 
 
 async def test_a_message_is_acknowledged_when_its_durable_handler_returns(

@@ -16,9 +16,11 @@ import wasessionpool
 ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
-    "files", "clock", "waiting",
+    "files", "clock", "waiting", "explain",
 }  # fmt: skip
-CORE = {"bus", "inbound", "threads", "starts", "standing", "sending", "session", "pool", "defaults"}
+CORE = {
+    "debug_log", "bus", "inbound", "threads", "starts", "standing", "sending", "session", "handle", "pool", "defaults",
+}  # fmt: skip
 BACKENDS = {"drivers", "stores", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}
 MAY_IMPORT = {

@@ -14,14 +14,13 @@ import anyio.lowlevel
 from ulid import ULID
 
 from ..addresses import Address
-from ..links import DriverEvent, InboxItem, LinkEnded, LinkLost, LinkUp, PairingOffered
+from ..links import DriverEvent, InboxItem, LinkEnded, LinkLost, LinkUp, PairingCodeOffered, PairingOffered
 from ..messages import OutgoingMessage
 from ..models import (
     Contact,
     DeviceLocation,
     DisconnectReason,
     InboundMessage,
-    InboundReceipt,
     SentMessage,
     SessionKey,
     SessionRecord,
@@ -47,10 +46,10 @@ class FakeInbox:
         """What is not acknowledged, in order."""
         return list(self._items.values())
 
-    def put(self, content: InboundMessage | InboundReceipt) -> None:
+    def put(self, message: InboundMessage) -> None:
         """Let something arrive."""
         number = next(self._numbers)
-        self._items[number] = InboxItem(number=number, event_id=str(ULID()), content=content)
+        self._items[number] = InboxItem(number=number, event_id=str(ULID()), message=message)
         self._changed.set()
 
     def reopen(self) -> None:
@@ -85,13 +84,17 @@ class FakeInbox:
 
 
 class FakeLink:
-    """One connection. What it is told to report reaches the session; what the session sends is in ``sent``."""
+    """One connection. What it is told to report reaches the session; what the session sends is in ``sent``.
+
+    ``operations`` are the calls that were made of it; ``results`` says what those of a kind return.
+    """
 
     def __init__(self, record: SessionRecord, inbox: FakeInbox) -> None:
         self.record = record
         self.inbox = inbox
         self.sent: list[tuple[Address, OutgoingMessage]] = []
         self.operations: list[Operation] = []
+        self.results: dict[type[Operation], Any] = {}
         self.closed = anyio.Event()
         self.on_send: Callable[[Address, OutgoingMessage], Awaitable[None]] | None = None
         self._ids = count(1)
@@ -116,6 +119,7 @@ class FakeLink:
     async def call(self, operation: Operation) -> Any:
         """Note the operation; its result is ``None``."""
         self.operations.append(operation)
+        return self.results.get(type(operation))
 
     def report(self, event: DriverEvent) -> None:
         """Let the link tell ``event``."""
@@ -124,6 +128,10 @@ class FakeLink:
     def offer_pairing(self, text: str = "2@fake", lifetime: float = 60.0) -> None:
         """Report a code that waits for the phone."""
         self.report(PairingOffered(text=text, lifetime=lifetime))
+
+    def offer_code(self, code: str = "ABCD1234", lifetime: float = 160.0) -> None:
+        """Report a code that the user types into the phone."""
+        self.report(PairingCodeOffered(code=code, lifetime=lifetime))
 
     def up(self, phone_number: str = "+79686484488") -> None:
         """Report that the link is live."""
@@ -158,6 +166,8 @@ async def link_at_once(link: FakeLink) -> None:
     """The default script: a linked device is connected, another is offered a code."""
     if link.record.linked:
         link.up()
+    elif link.record.pairing_number is not None:
+        link.offer_code()
     else:
         link.offer_pairing()
 

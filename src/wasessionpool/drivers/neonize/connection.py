@@ -33,10 +33,12 @@ from ...links import (
     LinkLost,
     LinkUp,
     PairingAccepted,
+    PairingCodeOffered,
     PairingOffered,
     PairingQueued,
     PairingStarted,
     PresenceChanged,
+    ReceiptsReceived,
     TypingChanged,
 )
 from ...messages import OutgoingMessage
@@ -114,7 +116,7 @@ class NeonizeConnection:
         self._before = before
         self._scope = anyio.CancelScope()
         self._states: deque[DriverEvent] = deque()
-        self._presences: deque[DriverEvent] = deque()
+        self._news: deque[DriverEvent] = deque()
         self._taken = 0
         self._end: LinkEnded | None = None
         self._error: WhatsAppPoolError | None = None
@@ -133,9 +135,9 @@ class NeonizeConnection:
         while not self._finished:
             if self._states:
                 return self._states.popleft()
-            if self._presences:
+            if self._news:
                 self._grant()
-                return self._presences.popleft()
+                return self._news.popleft()
             if self._error is not None:
                 raise self._error
             if self._end is not None:
@@ -164,7 +166,8 @@ class NeonizeConnection:
 
     async def call(self, operation: Operation) -> Any:
         """Do ``operation``; raises ``SessionNotConnected`` or ``DriverError``."""
-        await self._ask(operation)
+        answer = await self._ask(operation)
+        return answer.registered.numbers if answer.registered is not None else None
 
     async def run(self) -> None:
         """Live until the link has ended or ``close`` was called, and the device's database is free."""
@@ -243,7 +246,7 @@ class NeonizeConnection:
 
         def take(event: DriverEvent) -> None:
             match event:
-                case PairingOffered() if not accepted.is_set():
+                case PairingOffered() | PairingCodeOffered() if not accepted.is_set():
                     self._take(event)
                 case PairingAccepted():
                     accepted.set()
@@ -359,6 +362,7 @@ class NeonizeConnection:
             device_name=name if isinstance(name, str) else name(self._record),
             proxy=self._record.proxy,
             pairing=pairing,
+            pairing_number=self._record.pairing_number,
         )
 
     def _take(self, event: DriverEvent) -> None:
@@ -366,8 +370,8 @@ class NeonizeConnection:
             case LinkEnded():
                 self._end = self._end or event
                 self._status = Status.DISCONNECTED
-            case PresenceChanged() | TypingChanged():
-                self._presences.append(event)
+            case PresenceChanged() | TypingChanged() | ReceiptsReceived():
+                self._news.append(event)
             case _:
                 if isinstance(event, LinkUp):
                     self._status = Status.CONNECTED
@@ -391,7 +395,7 @@ class NeonizeConnection:
         self._taken += 1
         if self._taken >= CREDIT_STEP and self._place is not None:
             worker, hosting = self._place
-            worker.send(Credit(session=hosting.session, presences=self._taken))
+            worker.send(Credit(session=hosting.session, news=self._taken))
             self._taken = 0
 
     async def _ask(self, request: Request) -> Answer:

@@ -97,7 +97,7 @@ def receipt(event: Neonize_pb2.Receipt, me: Contact) -> InboundReceipt | None:
     )
 
 
-def presence(event: Neonize_pb2.Presence) -> Presence:
+def presence(event: Neonize_pb2.Presence, _me: Contact) -> Presence:
     last_seen = moment(event.LastSeen) if event.LastSeen > 0 else None
     return Presence(contact=contact(event.From), available=not event.Unavailable, last_seen=last_seen)
 

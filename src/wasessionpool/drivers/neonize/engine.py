@@ -12,11 +12,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from ...links import DriverEvent, InboxBlocked, LinkEnded, PresenceChanged, TypingChanged
-from ...models import DisconnectReason, InboundMessage, InboundReceipt
-from ...operations import LogOut, MarkRead
+from ...links import DriverEvent, InboxBlocked, LinkEnded, PresenceChanged, ReceiptsReceived, TypingChanged
+from ...models import Contact, DisconnectReason
+from ...operations import CheckNumbers, LogOut, MarkRead, React, ShowTyping
 from . import convert, texts
 from .binding import EVENT_CODES, Binding
 from .gate import SETTLE, Gate
@@ -34,6 +35,7 @@ from .wire import (
     Log,
     Over,
     Perform,
+    Registered,
     Report,
     Running,
     SendText,
@@ -43,7 +45,7 @@ from .wire import (
 )
 
 CREDIT = 32
-"""Presences that a session tells before the application has taken the first."""
+"""News that a session tells before the application has taken the first."""
 
 BATCH = 64
 """Messages that are made readable before another session has its turn."""
@@ -68,6 +70,7 @@ SESSION_STACK = 256 * 1024
 _MESSAGE, _RECEIPT = EVENT_CODES["Message"], EVENT_CODES["Receipt"]
 _PRESENCE, _TYPING = EVENT_CODES["Presence"], EVENT_CODES["ChatPresence"]
 _NAMES = {code: name for name, code in EVENT_CODES.items()}
+T = TypeVar("T")
 _forever: list[object] = []
 """The callbacks handed to Go, whose goroutines may use them as long as the process lives."""
 
@@ -104,7 +107,7 @@ class Engine:
             self._count("starts of a session that runs", logging.ERROR)
             return
         session = self._hosted[start.session] = Hosted(start, CREDIT)
-        session.draw = partial(self._draw, session)
+        session.draw, session.tell_news = partial(self._draw, session), partial(self._tell_news, session)
         usual = threading.stack_size(SESSION_STACK)
         try:
             threading.Thread(target=self._run, args=(session,), name=start.session, daemon=True).start()
@@ -129,10 +132,10 @@ class Engine:
             session.returned.wait(max(0.0, deadline - time.monotonic()))
 
     def credit(self, credit: Credit) -> None:
-        """Let a session tell more of people's coming, going and typing."""
+        """Let a session tell more news."""
         if session := self._hosted.get(credit.session):
-            session.presences.grant(credit.presences)
-            self._pump.draw(session.draw)
+            session.news.grant(credit.news)
+            self._pump.draw_later(session.tell_news)
 
     def admit(self, call: Perform) -> Callable[[], None] | None:
         """Take a call, whose answer is reported; what is returned does it, and may hang for as long as Go does.
@@ -160,18 +163,21 @@ class Engine:
             return
         self._has_started(session)
         data = ctypes.string_at(address, size) if size else b""
-        if code in (_MESSAGE, _RECEIPT):
-            self._keep(session, code, data)
+        if code == _MESSAGE:
+            self._keep(session, data)
+        elif code == _RECEIPT:
+            session.news.put_receipt(data)
+            self._pump.draw_later(session.tell_news)
         elif code in (_PRESENCE, _TYPING):
-            session.presences.put(code, data)
-            self._pump.draw(session.draw)
+            session.news.put_presence(code, data)
+            self._pump.draw_later(session.tell_news)
         else:
             self._pump.put(partial(self._take, session, code, data))
 
-    def _keep(self, session: Hosted, code: int, data: bytes) -> None:
+    def _keep(self, session: Hosted, data: bytes) -> None:
         """Store a message before whatsmeow gets its thread back, so that no crash loses it."""
         session.received_at = time.monotonic()
-        while (problem := self._store(session, code, data)) is not None:
+        while (problem := self._store(session, data)) is not None:
             if not session.inbox_blocked:
                 session.inbox_blocked = True
                 self._pump.put(partial(self._say, session, problem))
@@ -181,9 +187,9 @@ class Engine:
         session.inbox_blocked = False
         self._pump.draw(session.draw)
 
-    def _store(self, session: Hosted, code: int, data: bytes) -> InboxBlocked | None:
+    def _store(self, session: Hosted, data: bytes) -> InboxBlocked | None:
         try:
-            if session.inbox is None or session.inbox.append(code, data):
+            if session.inbox is None or session.inbox.append(data):
                 return None
         except sqlite3.Error as error:
             return InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}")
@@ -193,7 +199,7 @@ class Engine:
         if session := self._live.get(ctypes.string_at(key)):
             self._has_started(session)
             code, now = ctypes.string_at(address).decode(), time.monotonic()
-            self._pump.put(lambda: self._say(session, session.offered(code, now)))
+            self._pump.put(lambda: self._offer(session, code, now))
 
     def _on_status(self, key: int, address: int) -> None:
         if session := self._live.get(ctypes.string_at(key)):
@@ -205,6 +211,23 @@ class Engine:
         # Go's log lines hold phone numbers and message ids: they are counted by their source, never passed on.
         data = ctypes.string_at(address, size) if address and size > 0 else b""
         self._pump.put(lambda: self._count_log(data))
+
+    def _offer(self, session: Hosted, code: str, at: float) -> None:
+        self._say(session, session.offered(code, at))
+        if session.wants_code:
+            # WhatsApp may take up to 75 s to answer.
+            threading.Thread(target=self._ask_for_code, args=(session,), name="pairing code", daemon=True).start()
+
+    def _ask_for_code(self, session: Hosted) -> None:
+        outcome: str | Failure = Failure(kind="not_connected", detail="the session has ended")
+        try:
+            with self._gate.call():
+                if session.key in self._live:
+                    outcome = self._library.pair_phone(session.key, session.start.pairing_number or "")
+        except Exception as error:  # noqa: BLE001 - the pairing must end with a reason, whatever happened
+            outcome = Failure(kind="failed", detail=type(error).__name__)
+        answered = session.code_answered(outcome, time.monotonic())
+        self._pump.put(lambda: self._say(session, answered))
 
     def _has_started(self, session: Hosted) -> None:
         if session.window is not None:
@@ -224,10 +247,8 @@ class Engine:
             self._pump.draw(session.draw)
 
     def _draw(self, session: Hosted) -> bool:
-        """Pass on some of what a session received; returns whether there is more."""
+        """Pass on some of the messages that a session received; returns whether there are more."""
         more = self._convert(session)
-        while told := session.presences.take():
-            self._say(session, self._presence(session, *told))
         if session.leaving and not more:
             self._close(session)
         return more
@@ -239,35 +260,43 @@ class Engine:
         try:
             rows = session.inbox.unconverted(BATCH)
             if rows:
-                contents = [self._content(session, code, data) for _number, code, data in rows]
-                session.inbox.convert([number for number, _code, _data in rows], contents)
+                messages = [self._read(convert.message, session, _MESSAGE, data) for _number, data in rows]
+                session.inbox.convert([number for number, _data in rows], messages)
                 self._report(Stored(session=session.start.session))
         except sqlite3.Error as error:
             self._say(session, InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}"))
             return False
         return len(rows) == BATCH
 
-    def _content(self, session: Hosted, code: int, data: bytes) -> InboundMessage | InboundReceipt | None:
-        events = self._binding.events
-        try:
-            if code == _RECEIPT:
-                return convert.receipt(events.Receipt.FromString(data), session.me)
-            return convert.message(events.Message.FromString(data), session.me)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger sends, the next message is read
-            self._count(f"messages not understood: {type(error).__name__}", logging.WARNING)
-            return None
+    def _tell_news(self, session: Hosted) -> bool:
+        """Tell what there is a credit for; more is drawn when there are more of them."""
+        while True:
+            receipts, missed = session.news.take_receipts()
+            if not receipts:
+                break
+            read = (self._read(convert.receipt, session, _RECEIPT, data) for data in receipts)
+            known = tuple(receipt for receipt in read if receipt is not None)
+            self._say(session, ReceiptsReceived(receipts=known, missed=missed))
+        while told := session.news.take_presence():
+            code, data, missed = told
+            if code == _PRESENCE and (presence := self._read(convert.presence, session, code, data)):
+                self._say(session, PresenceChanged(presence=presence, missed=missed))
+            elif code == _TYPING and (typing := self._read(convert.typing, session, code, data)):
+                self._say(session, TypingChanged(typing=typing, missed=missed))
+        return False
 
-    def _presence(self, session: Hosted, code: int, data: bytes, missed: int) -> DriverEvent:
-        events = self._binding.events
-        if code == _PRESENCE:
-            return PresenceChanged(presence=convert.presence(events.Presence.FromString(data)), missed=missed)
-        typing = convert.typing(events.ChatPresence.FromString(data), session.me)
-        return TypingChanged(typing=typing, missed=missed)
+    def _read(self, read: Callable[[Any, Contact], T | None], session: Hosted, code: int, data: bytes) -> T | None:
+        try:
+            return read(getattr(self._binding.events, _NAMES[code]).FromString(data), session.me)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger sends, the next is read
+            self._count(f"{_NAMES[code]} not understood: {type(error).__name__}", logging.WARNING)
+            return None
 
     def _say(self, session: Hosted, event: DriverEvent | None) -> None:
         if event is None or session.ended or session.over:
             return
         if isinstance(event, LinkEnded):
+            self._tell_news(session)
             self._tell(session, event)
             session.ended = True
             self._stop(session)
@@ -388,13 +417,21 @@ class Engine:
                 return Answer(call=call.call, failure=Failure(kind="not_connected", detail="the session has ended"))
             match request:
                 case SendText():
-                    outcome: Sent | Failure | None = library.send(session.key, request)
+                    outcome: Sent | Registered | Failure | None = library.send(session.key, request)
+                case React():
+                    outcome = library.react(session.key, request)
+                case ShowTyping():
+                    outcome = library.show_typing(session.key, request)
+                case CheckNumbers():
+                    outcome = library.check_numbers(session.key, request)
                 case MarkRead():
                     outcome = library.mark_read(session.key, request)
                 case LogOut():
                     outcome = library.log_out(session.key)
         if isinstance(outcome, Failure):
             return Answer(call=call.call, failure=outcome)
+        if isinstance(outcome, Registered):
+            return Answer(call=call.call, registered=outcome)
         return Answer(call=call.call, sent=outcome)
 
     def _count_log(self, data: bytes) -> None:

@@ -17,12 +17,11 @@ from typing import TypeVar
 
 import anyio
 from anyio import to_thread
-from pydantic import TypeAdapter
 from ulid import ULID
 
 from ...errors import StorageError
 from ...links import InboxItem
-from ...models import InboundMessage, InboundReceipt
+from ...models import InboundMessage
 from .database import uri_path
 
 logger = logging.getLogger(__name__)
@@ -33,20 +32,14 @@ BUSY = 10.0
 _SCHEMA = """
 create table if not exists received (
     number integer primary key autoincrement,
-    code integer not null,
     raw blob,
     event_id text,
-    kind text,
     content text
 )
 """
-_KINDS: dict[str, TypeAdapter[InboundMessage] | TypeAdapter[InboundReceipt]] = {
-    "message": TypeAdapter(InboundMessage),
-    "receipt": TypeAdapter(InboundReceipt),
-}
 T = TypeVar("T")
-Raw = tuple[int, int, bytes]
-"""A number, neonize's code for the event, and the event's protobuf."""
+Raw = tuple[int, bytes]
+"""A number, and a message as neonize told it: protobuf."""
 
 
 class InboxWriter:
@@ -66,30 +59,26 @@ class InboxWriter:
             self._connection.close()
             raise
 
-    def append(self, code: int, data: bytes) -> bool:
+    def append(self, data: bytes) -> bool:
         """Store what came; ``False``: there is no room until the application removes something."""
         with self._lock:
             if self._size() > self._max_bytes:
                 return False
-            self._connection.execute("insert into received (code, raw) values (?, ?)", (code, data))
+            self._connection.execute("insert into received (raw) values (?)", (data,))
             return True
 
     def unconverted(self, limit: int) -> list[Raw]:
-        """Return the oldest events that are still as neonize told them."""
-        query = "select number, code, raw from received where number > ? and raw is not null order by number limit ?"
+        """Return the oldest messages that are still as neonize told them."""
+        query = "select number, raw from received where number > ? and raw is not null order by number limit ?"
         with self._lock:
             return self._connection.execute(query, (self._converted, limit)).fetchall()
 
-    def convert(self, numbers: Sequence[int], contents: Sequence[InboundMessage | InboundReceipt | None]) -> None:
-        """Give events their contents, by which the application sees them; those without one are no news to it."""
-        changed = [
-            (str(ULID()), "message" if isinstance(content, InboundMessage) else "receipt", content, number)
-            for number, content in zip(numbers, contents, strict=True)
-            if content is not None
-        ]
-        update = "update received set raw = null, event_id = ?, kind = ?, content = ? where number = ?"
-        rows = [(event_id, kind, content.model_dump_json(), number) for event_id, kind, content, number in changed]
-        removed = [(number,) for number, content in zip(numbers, contents, strict=True) if content is None]
+    def convert(self, numbers: Sequence[int], messages: Sequence[InboundMessage | None]) -> None:
+        """Make messages readable for the application; ``None`` is no news to it, and removed."""
+        pairs = list(zip(numbers, messages, strict=True))
+        update = "update received set raw = null, event_id = ?, content = ? where number = ?"
+        rows = [(str(ULID()), message.model_dump_json(), number) for number, message in pairs if message is not None]
+        removed = [(number,) for number, message in pairs if message is None]
         with self._lock:
             self._connection.execute("begin immediate")
             try:
@@ -143,16 +132,16 @@ class InboxReader:
 
     async def read(self, after: int, limit: int) -> Sequence[InboxItem]:
         self._changed = anyio.Event()
-        nothing: list[tuple[int, str, str, str]] = []
+        nothing: list[tuple[int, str, str]] = []
         rows = await self._do(partial(_read, after=after, limit=limit), default=nothing)
         return [
             InboxItem(
                 number=number,
                 event_id=event_id,
-                content=_KINDS[kind].validate_json(content),
+                message=InboundMessage.model_validate_json(content),
                 redelivered=number <= self._old,
             )
-            for number, event_id, kind, content in rows
+            for number, event_id, content in rows
         ]
 
     async def changed(self) -> None:
@@ -206,10 +195,10 @@ def _last_number(connection: sqlite3.Connection) -> int:
     return int(connection.execute("select coalesce(max(number), 0) from received").fetchone()[0])
 
 
-def _read(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, str, str, str]]:
-    query = "select number, event_id, kind, content from received where number > ? order by number limit ?"
+def _read(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, str, str]]:
+    query = "select number, event_id, content from received where number > ? order by number limit ?"
     rows = connection.execute(query, (after, limit))
-    return list(takewhile(lambda row: row[3] is not None, rows))
+    return list(takewhile(lambda row: row[2] is not None, rows))
 
 
 def _delete(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:

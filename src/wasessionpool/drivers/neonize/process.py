@@ -60,8 +60,11 @@ _CRASH = re.compile(r"(fatal error: |panic: |SIG[A-Z]+: |runtime: )")
 
 @dataclass(frozen=True)
 class Launch:
-    """How every worker of a fleet is started. It tells its vitals each ``vitals_interval`` seconds, and is taken for
-    frozen after ``silence_timeout`` without a word."""
+    """How every worker of a fleet is started.
+
+    It tells its vitals each ``vitals_interval`` seconds, and is taken for frozen after ``silence_timeout`` without a
+    word.
+    """
 
     module: str
     environment: Mapping[str, str]
@@ -274,8 +277,6 @@ class WorkerProcess:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **self._launch.environment},
                     pass_fds=(theirs.fileno(),),
-                    # Ctrl-C of a terminal reaches the application alone, which then stops its sessions in order.
-                    start_new_session=True,
                 )
             except BaseException:
                 ours.close()
@@ -290,7 +291,6 @@ class WorkerProcess:
             for report in decoder.feed(data):
                 if isinstance(report, Hello):
                     starting.deadline = float("inf")
-                    tasks.start_soon(self._watch_silence)
                 self._take(report)
 
         with anyio.CancelScope() as starting:
@@ -298,6 +298,8 @@ class WorkerProcess:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(line.drain)
                 tasks.start_soon(self._watch_output)
+                # Not from `take`: it may run in a callback of the loop, where no task can be started.
+                tasks.start_soon(self._watch_silence)
                 try:
                     await line.receive(take)
                 except FrameError as error:
@@ -307,6 +309,7 @@ class WorkerProcess:
             self._crash = f"not ready within {START_TIMEOUT:g} s"
 
     async def _watch_silence(self) -> None:
+        await self._ready.wait()
         silent = 0
         while silent < LOOKS:
             self._heard = False

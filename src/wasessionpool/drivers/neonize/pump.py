@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 ROOM = 10_000
 """Pieces of work that may wait; a callback that has one more waits itself."""
 
+PAUSE = 0.05
+
 
 class Pump:
     """Does urgent work first, in order; then, of each source in turn, a little of what it has in store.
 
-    ``fault`` hears of work that failed.
+    What may wait a moment is collected meanwhile, so that it wakes nobody each time: to wake a thread costs more than
+    its work. ``fault`` hears of work that failed.
     """
 
     def __init__(self, fault: Callable[[Exception], None]) -> None:
@@ -21,6 +26,8 @@ class Pump:
         self._changed = threading.Condition()
         self._urgent: deque[Callable[[], None]] = deque()
         self._sources: dict[Callable[[], bool], None] = {}
+        self._later: dict[Callable[[], bool], None] = {}
+        self._due = math.inf
         threading.Thread(target=self._run, name="pump", daemon=True).start()
 
     def put(self, work: Callable[[], None]) -> None:
@@ -37,10 +44,23 @@ class Pump:
                 self._sources[source] = None
                 self._changed.notify_all()
 
+    def draw_later(self, source: Callable[[], bool]) -> None:
+        """Draw from ``source`` within ``PAUSE``."""
+        with self._changed:
+            self._later[source] = None
+            if self._due == math.inf:
+                self._due = time.monotonic() + PAUSE
+                self._changed.notify_all()
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._urgent or self._sources)
+                while not self._urgent and not self._sources:
+                    wait = self._due - time.monotonic()
+                    if wait <= 0:
+                        self._sources, self._later, self._due = self._later, {}, math.inf
+                    else:
+                        self._changed.wait(None if wait == math.inf else wait)
                 if self._urgent:
                     work = self._urgent.popleft()
                     self._changed.notify_all()

@@ -149,6 +149,9 @@ def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
     """
     os.umask(0o077)
     faulthandler.disable()
+    # A group, for a terminal's signals; not a session, to which Linux gives a share of the processors of its own: on a
+    # busy machine, a worker that the application wakes would then wait for its turn at each send.
+    os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Sent to a whole group, they are meant for the application, which then stops its sessions in order.
         signal.signal(number, signal.SIG_IGN)

@@ -14,7 +14,7 @@ from ...abc import Connection, Driver, Inbox
 from ...addresses import Address
 from ...links import DriverEvent, InboxItem, LinkEnded, LinkUp, PairingAccepted, PairingOffered
 from ...messages import Text
-from ...models import DeviceLocation, DisconnectReason, InboundMessage, SessionKey, SessionRecord, WorkerMetrics
+from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord, WorkerMetrics
 from ...operations import MarkRead
 from ...stores.memory import MemoryStore
 from .requirement import require, run_all
@@ -123,10 +123,8 @@ async def _what_is_received_waits_in_the_inbox(under_test: DriverUnderTest) -> N
         after = await _messages(inbox, after=numbers[1])
         require(_texts(after) == ["three"], "read() must give what follows the number, and nothing before")
         require(len(await inbox.read(0, 1)) == 1, "read() must give at most as many as asked for")
-        first = items[0].content
-        await connection.call(
-            MarkRead(message_ids=(first.message_id,), chat=first.chat.id, sender=first.sender.id)  # type: ignore[union-attr]
-        )
+        first = items[0].message
+        await connection.call(MarkRead(message_ids=(first.message_id,), chat=first.chat.id, sender=first.sender.id))
         await inbox.acknowledge(numbers[:1])
         await inbox.acknowledge(numbers[:1])
         require(_texts(await _messages(inbox)) == ["two", "three"], "acknowledge() must forget these items, no others")
@@ -225,8 +223,7 @@ async def _sends(connection: Connection, to: Address) -> None:
 
 
 async def _messages(inbox: Inbox, after: int = 0) -> list[InboxItem]:
-    """Return the messages in an inbox; receipts may lie between them."""
-    return [item for item in await inbox.read(after, BATCH) if isinstance(item.content, InboundMessage)]
+    return list(await inbox.read(after, BATCH))
 
 
 async def _received(inbox: Inbox, count: int) -> list[InboxItem]:
@@ -237,4 +234,4 @@ async def _received(inbox: Inbox, count: int) -> list[InboxItem]:
 
 
 def _texts(items: Sequence[InboxItem]) -> list[str | None]:
-    return [item.content.text for item in items if isinstance(item.content, InboundMessage)]
+    return [item.message.text for item in items]

@@ -1,0 +1,63 @@
+"""What a session hears that is told soon, but not at once, and kept in memory only: receipts, presence, typing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+PRESENCES_KEPT = 32
+RECEIPTS_KEPT = 10_000
+RECEIPTS_AT_ONCE = 256
+
+
+class News:
+    """The newest of one session; what has to make way is counted. Each ``take`` needs a credit."""
+
+    def __init__(self, credit: int) -> None:
+        self._lock = threading.Lock()
+        self._receipts: deque[bytes] = deque()
+        self._presences: deque[tuple[int, bytes]] = deque()
+        self._credit = credit
+        self._missed_receipts = self._missed_presences = 0
+
+    def put_receipt(self, data: bytes) -> None:
+        with self._lock:
+            if len(self._receipts) == RECEIPTS_KEPT:
+                self._receipts.popleft()
+                self._missed_receipts += 1
+            self._receipts.append(data)
+
+    def put_presence(self, code: int, data: bytes) -> None:
+        with self._lock:
+            if len(self._presences) == PRESENCES_KEPT:
+                self._presences.popleft()
+                self._missed_presences += 1
+            self._presences.append((code, data))
+
+    def grant(self, count: int) -> None:
+        """Let ``count`` more be taken."""
+        with self._lock:
+            self._credit += count
+
+    def take_receipts(self) -> tuple[list[bytes], int]:
+        """Return the oldest receipts, at most ``RECEIPTS_AT_ONCE``, with the number of those missed before them."""
+        with self._lock:
+            if not self._receipts or not self._pay():
+                return [], 0
+            count = min(len(self._receipts), RECEIPTS_AT_ONCE)
+            missed, self._missed_receipts = self._missed_receipts, 0
+            return [self._receipts.popleft() for _ in range(count)], missed
+
+    def take_presence(self) -> tuple[int, bytes, int] | None:
+        """Return the oldest presence, with the number of those missed before it."""
+        with self._lock:
+            if not self._presences or not self._pay():
+                return None
+            missed, self._missed_presences = self._missed_presences, 0
+            return (*self._presences.popleft(), missed)
+
+    def _pay(self) -> bool:
+        if self._credit == 0:
+            return False
+        self._credit -= 1
+        return True

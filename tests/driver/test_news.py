@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from wasessionpool.drivers.neonize.news import PRESENCES_KEPT, RECEIPTS_AT_ONCE, RECEIPTS_KEPT, News
+
+
+def test_receipts_come_in_order_a_batch_for_each_credit() -> None:
+    news = News(credit=2)
+    assert news.take_receipts() == ([], 0)
+    wanted = [b"%d" % number for number in range(RECEIPTS_AT_ONCE * 3)]
+    for data in wanted:
+        news.put_receipt(data)
+    assert news.take_receipts() == (wanted[:RECEIPTS_AT_ONCE], 0)
+    assert news.take_receipts() == (wanted[RECEIPTS_AT_ONCE : 2 * RECEIPTS_AT_ONCE], 0)
+    assert news.take_receipts() == ([], 0)
+    news.grant(1)
+    assert news.take_receipts() == (wanted[2 * RECEIPTS_AT_ONCE :], 0)
+
+
+def test_the_newest_are_kept_and_the_others_counted() -> None:
+    news = News(credit=1_000)
+    for number in range(RECEIPTS_KEPT + 3):
+        news.put_receipt(b"%d" % number)
+    receipts, missed = news.take_receipts()
+    assert (receipts[0], missed) == (b"3", 3)
+    assert news.take_receipts()[1] == 0
+    for number in range(PRESENCES_KEPT + 2):
+        news.put_presence(20, b"%d" % number)
+    assert news.take_presence() == (20, b"2", 2)
+    assert news.take_presence() == (20, b"3", 0)
+
+
+def test_without_a_credit_nothing_is_told() -> None:
+    news = News(credit=0)
+    news.put_presence(20, b"1")
+    news.put_receipt(b"1")
+    assert (news.take_presence(), news.take_receipts()) == (None, ([], 0))
+    news.grant(2)
+    assert (news.take_presence(), news.take_receipts()) == ((20, b"1", 0), ([b"1"], 0))

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import threading
+
+from wasessionpool.drivers.neonize.pump import Pump
+
+TIMEOUT = 10.0
+
+
+def test_urgent_work_goes_before_what_sources_have_and_these_take_turns() -> None:
+    pump, begun, gate, done = Pump(print), threading.Event(), threading.Event(), threading.Event()
+    order: list[str] = []
+    stores = {"a": 3, "b": 2}
+
+    def hold() -> None:
+        begun.set()
+        gate.wait(TIMEOUT)
+
+    def draw(name: str) -> bool:
+        order.append(name)
+        stores[name] -= 1
+        if stores == {"a": 0, "b": 0}:
+            done.set()
+        return stores[name] > 0
+
+    sources = {name: lambda name=name: draw(name) for name in stores}
+    pump.put(hold)
+    assert begun.wait(TIMEOUT)
+    for name in ("a", "b", "a"):
+        pump.draw(sources[name])
+    pump.put(lambda: order.append("urgent"))
+    gate.set()
+    assert done.wait(TIMEOUT)
+    assert order == ["urgent", "a", "b", "a", "b", "a"]
+
+
+def test_what_may_wait_is_drawn_once_for_all() -> None:
+    pump, done = Pump(print), threading.Event()
+    drawn: list[int] = []
+
+    def source() -> bool:
+        drawn.append(len(drawn))
+        done.set()
+        return False
+
+    for _ in range(100):
+        pump.draw_later(source)
+    assert done.wait(TIMEOUT)
+    assert len(drawn) == 1
+    done.clear()
+    pump.draw_later(source)
+    assert done.wait(TIMEOUT)
+
+
+def test_a_fault_is_told_and_ends_nothing() -> None:
+    faults: list[Exception] = []
+    pump, done = Pump(faults.append), threading.Event()
+
+    def fail() -> bool:
+        raise ValueError("no")
+
+    pump.put(fail)
+    pump.draw(fail)
+    pump.draw_later(fail)
+    pump.draw_later(lambda: bool(done.set()))
+    assert done.wait(TIMEOUT)
+    assert [type(fault) for fault in faults] == [ValueError] * 3
