@@ -39,6 +39,7 @@ class BaseEvent(Frozen):
 
     @property
     def key(self) -> SessionKey:
+        """The session that the event is of."""
         return SessionKey(self.company_id, self.device)
 
 

@@ -98,10 +98,14 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLocation:
-    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories."""
+    """Where a driver keeps one device: its key ``database`` (SQLite) and its ``inbox``, both in private directories.
+
+    ``log`` is where the session's own log goes; ``None``: nowhere.
+    """
 
     database: Path
     inbox: Path
+    log: Path | None = None
 
 
 class Contact(Frozen):
@@ -198,6 +202,7 @@ class SessionRecord(Frozen):
 
     @property
     def key(self) -> SessionKey:
+        """The session that the record is of."""
         return SessionKey(self.company_id, self.device)
 
     def blank(self) -> SessionRecord:

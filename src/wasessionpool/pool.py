@@ -101,15 +101,16 @@ class WhatsAppSessionPool:
         self._entered = True
         outer = await self._stack.enter_async_context(anyio.create_task_group())
         try:
-            self._backends = await outer.start(self._keep_house)
+            backends: Backends = await outer.start(self._keep_house)
         except BaseException:
             # Closed without the error, which would otherwise leave in a group.
             await self._stack.aclose()
             raise
+        self._backends = backends
         for session in self._sessions.values():
             if self.settings.autostart and session.standing.record.desired == "running":
                 session.begin()
-                self._backends.tasks.start_soon(session.autostart)
+                backends.tasks.start_soon(session.autostart)
         return self
 
     async def __aexit__(

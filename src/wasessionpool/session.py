@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from .abc import Clock, Connection, Coordinator, Driver, Ownership, RateLimiter, SessionStore
 from .backoff import Backoff
 from .bus import Bus
+from .debug_log import debug_log
 from .errors import (
     AuthenticationRequired,
     ClientOutdated,
@@ -321,9 +322,13 @@ class Supervisor:
             async with (
                 self._owned() as ownership,
                 self._backends.store.device(self.key) as device,
+                debug_log(self.key, device.log) as log,
                 self._backends.driver.inbox(self.key, device) as inbox,
                 anyio.create_task_group() as acknowledging,
             ):
+                if log is not None:
+                    self.standing.log = log
+                    acknowledging.start_soon(log.write)
                 self.standing.update(**asked)
                 await self._save()
                 acknowledging.start_soon(self.inbound.acknowledge, inbox, self._complain)
@@ -349,7 +354,7 @@ class Supervisor:
             logger.exception("session %s: its supervisor failed", self.key)
             self.standing.apply(Signal.FAILED)
         finally:
-            self._scope, self._ending = None, False
+            self._scope, self._ending, self.standing.log = None, False, None
             self._over.set()
 
     async def _leave_when_lost(self, ownership: Ownership) -> None:

@@ -11,6 +11,7 @@ from ulid import ULID
 
 from .abc import Clock
 from .bus import Bus
+from .debug_log import DebugLog
 from .errors import ClientOutdated, PairingFailed, PairingTimeout, StorageError, WorkerCrashed
 from .events import (
     BaseEvent,
@@ -67,6 +68,7 @@ class Standing:
         self.presences_missed = 0
         self.receipts_missed = 0
         self.ignored_signals = 0
+        self.log: DebugLog | None = None
         self._bus = bus
         self._clock = clock
         self._sequence = 0
@@ -140,6 +142,8 @@ class Standing:
 
     def offer_pairing(self, offer: PairingOffered) -> None:
         self.apply(Signal.PAIRING_OFFERED)
+        # Only a device without keys is offered a code, whatever was remembered.
+        self.update(linked=False)
         self.qr = QRCode(offer.text, self._clock.now() + timedelta(seconds=offer.lifetime))
         self.emit(QrEvent, qr=self.qr)
         self._notify()
@@ -188,6 +192,8 @@ class Standing:
         self.health = "ok"
         if end.detail is not None:
             self._last_error = end.detail, self._clock.now()
+        if self.log is not None:
+            self.log.say(f"link ended: {end.reason}{f', {end.detail}' if end.detail else ''}")
         if signal is Signal.RESTRICTED:
             self.update(restricted_until=end.until or self._clock.now() + UNKNOWN_BAN)
         if signal is Signal.LOGGED_OUT:
@@ -243,7 +249,7 @@ class Standing:
         """Make the session's next event, with an id of its own where none is given."""
         self._sequence += 1
         now = self._clock.now()
-        return model(
+        event = model(
             id=event_id or str(ULID.from_datetime(now)),
             time=now,
             company_id=self.record.company_id,
@@ -252,6 +258,9 @@ class Standing:
             metadata=self.record.metadata,
             **fields,
         )
+        if self.log is not None:
+            self.log.say(event)
+        return event
 
     def publish(self, event: Event | BaseEvent) -> None:
         self._bus.publish(event)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ def findings(command: Any, *arguments: str, code: int, **env: str) -> dict[str, 
 
 
 def test_this_machine_is_fit(command: Any, sessions: Path) -> None:
-    (sessions / "962302" / "auth_info" / "device.db").touch()
+    (sessions / "962302" / "auth_info" / "device.db").touch(0o600)
     found = findings(command, "--session-path", str(sessions), code=0)
     assert found["worker"] == {"check": "worker", "outcome": "ok", "detail": "a worker process can load neonize"}
     assert {name for name, finding in found.items() if finding["outcome"] != "ok"} <= {"ffmpeg"}
@@ -39,9 +39,26 @@ def test_what_fails_is_listed_and_ends_with_one_line(command: Any, sessions: Pat
 
 
 def test_a_holder_is_named(command: Any, sessions: Path, held: int) -> None:
-    (sessions / "962302" / "auth_info" / "device.db").touch()
+    (sessions / "962302" / "auth_info" / "device.db").touch(0o600)
     found = findings(command, "--session-path", str(sessions), code=0)
     assert f"962302 is held by process {held} on " in found["sessions"]["detail"]
+
+
+def test_what_is_damaged_open_or_left_over_is_named_with_what_to_do(command: Any, sessions: Path) -> None:
+    (sessions / "962302" / "auth_info" / "device.db").write_text("not read by this")
+    (sessions / "962302" / "session.json").write_text("{")
+    (sessions / "962303" / "devices" / "sales" / ".session.json.x").touch(0o600)
+    found = findings(command, "--session-path", str(sessions), code=1)
+    assert found["records"]["outcome"] == "fail"
+    assert "962302: " in found["records"]["detail"]
+    assert "is damaged; what it said is lost (metadata, proxy)" in found["records"]["detail"]
+    assert found["permissions"] == {
+        "check": "permissions",
+        "outcome": "warn",
+        "detail": f"{sessions}/962302/auth_info/device.db can be read by others: chmod -R go-rwx {sessions}",
+    }
+    assert found["left over"]["detail"].startswith("962303:sales (never linked); to see what is old enough to go: ")
+    assert found["left over"]["detail"].endswith(f"wasessionpool prune --session-path {sessions}")
 
 
 def test_a_missing_path_is_fine_and_stays_missing(command: Any, tmp_path: Path) -> None:

@@ -84,7 +84,10 @@ def test_a_name_cannot_command_the_terminal(command: Any, sessions: Path) -> Non
 def test_reading_creates_and_changes_nothing(command: Any, sessions: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in sessions.rglob("*")}
     listed(command, sessions)
-    command("status", "962302", "--session-path", str(sessions))
+    for name in ("status", "explain", "logs"):
+        command(name, "962302", "--session-path", str(sessions))
+    command("doctor", "--session-path", str(sessions))
+    command("prune", "--older-than", "0", "--session-path", str(sessions))
     assert {path: path.stat().st_mtime_ns for path in sessions.rglob("*")} == before
 
     missing = tmp_path / "missing"
@@ -97,13 +100,83 @@ def test_reading_creates_and_changes_nothing(command: Any, sessions: Path, tmp_p
     assert not missing.exists()
 
 
-def test_a_damaged_record_is_named(command: Any, process: Any, sessions: Path) -> None:
+def test_a_damaged_record_is_named_and_its_session_known(command: Any, process: Any, sessions: Path) -> None:
+    (sessions / "962302" / "auth_info" / "device.db").write_bytes(b"keys")
     (sessions / "962302" / "session.json").write_text("{")
     done = command("status", "962302", "--session-path", str(sessions))
-    assert done.returncode == 1
-    assert "session.json is damaged" in done.stderr
+    assert done.returncode == 0
+    assert "stopped (its session.json was damaged)\nlinked           yes\n" in done.stdout
     done = process("sessions", "--session-path", str(sessions), "--json")
     assert done.returncode == 0
-    assert [record["company_id"] for record in json.loads(done.stdout)] == ["962303"]
+    assert [(record["company_id"], record["linked"]) for record in json.loads(done.stdout)] == [
+        ("962302", True),
+        ("962303", False),
+    ]
     assert done.stderr.count("\n") == 1
-    assert "962302" in done.stderr
+    assert "warning: session 962302: " in done.stderr
+    assert (sessions / "962302" / "session.json").read_text() == "{"
+
+
+def explained(command: Any, path: Path, *arguments: str) -> str:
+    done = command("explain", *arguments, "--session-path", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    return str(done.stdout)
+
+
+def edit(path: Path, **fields: Any) -> None:
+    page = json.loads(path.read_text())
+    path.write_text(json.dumps({**page, "record": {**page["record"], **fields}}))
+
+
+def test_a_session_that_nobody_runs_is_explained(command: Any, sessions: Path) -> None:
+    assert explained(command, sessions, "962302") == (
+        "Session 962302 is disconnected. The pool that ran it was closed. The next pool that opens the session path "
+        "starts it, unless it was told to stay down. Nobody runs it now.\n"
+    )
+    text = explained(command, sessions, "962303", "--device", "sales")
+    assert text.startswith("Session 962303:sales is disconnected. ")
+    assert text.endswith(f"wasessionpool pair 962303 --device sales --session-path {sessions}\n")
+
+
+def test_a_status_of_a_killed_pool_is_not_explained_as_if_it_held(command: Any, sessions: Path) -> None:
+    edit(sessions / "962302" / "session.json", status="reconnecting", disconnect_reason="network")
+    assert "The next pool that opens the session path starts it" in explained(command, sessions, "962302")
+    edit(sessions / "962302" / "session.json", status="failed", disconnect_reason="replaced", desired="stopped")
+    assert "find the other client first" in explained(command, sessions, "962302")
+    edit(sessions / "962302" / "session.json", restricted_until="2099-01-01T00:00:00Z")
+    assert "by itself in " in explained(command, sessions, "962302")
+
+
+def test_a_session_that_a_process_runs_is_explained_with_it(command: Any, sessions: Path, held: int) -> None:
+    text = explained(command, sessions, "962302")
+    assert text.startswith("Session 962302 is connected. It is linked to +79686484488, and has been connected for ")
+    assert f"It is run by process {held} on " in text
+    record = json.loads(explained(command, sessions, "962302", "--json"))
+    assert (record["company_id"], record["text"].split(". ")[0]) == ("962302", "Session 962302 is connected")
+
+
+def test_logs_are_shown_newest_last(command: Any, sessions: Path) -> None:
+    log = sessions / "962302" / "debug.log"
+    lines = log.read_text().splitlines()
+    assert len(lines) > 3
+    log.with_name("debug.log.1").write_text("2026-01-01T00:00:00.000Z DEBUG older\n")
+    with log.open("a") as file:
+        file.write("Traceback\x1b[2J of something\n")
+    shown = command("logs", "962302", "--session-path", str(sessions)).stdout.splitlines()
+    assert shown == ["2026-01-01T00:00:00.000Z DEBUG older", *lines, "Traceback�[2J of something"]
+    done = command("logs", "962302", "-n", "2", "--json", "--session-path", str(sessions))
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["level"], first["text"]) == ("DEBUG", lines[-1].split(" ", 2)[2])
+    assert second == {"time": None, "level": None, "text": "Traceback\x1b[2J of something"}
+
+
+def test_a_session_without_a_log_says_so(command: Any, sessions: Path) -> None:
+    (sessions / "962302" / "debug.log").unlink()
+    done = command("logs", "962302", "--session-path", str(sessions))
+    assert (done.returncode, done.stdout) == (
+        0,
+        "session 962302 has no debug.log yet: it is written while a pool runs the session\n",
+    )
+    done = command("logs", "nobody", "--session-path", str(sessions))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no session nobody" in done.stderr

@@ -1,16 +1,70 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from wasessionpool import ConfigurationError, PoolSettings
-from wasessionpool.settings import DURATIONS
+from wasessionpool.settings import DURATIONS, NOT_YET, OTHERS, PREFIX
+
+CONTRACT = {
+    "provider": "neonize",
+    "session_path": Path("whatsapp_sessions"),
+    "rate_limit_max": 30,
+    "rate_limit_window": 60.0,
+    "rate_limit_recipient_max": 30,
+    "rate_limit_fallback_share": 0.5,
+    "health_check_interval": 30.0,
+    "health_failures": 2,
+    "max_reconnect_attempts": 10,
+    "reconnect_base_delay": 5.0,
+    "reconnect_max_delay": 300.0,
+    "reconnect_jitter": 0.2,
+    "reconnect_grace": 5.0,
+    "reconnect_reset_after": 60.0,
+    "revive_interval": 900.0,
+    "start_rate": 20.0,
+    "start_concurrency": 10,
+    "max_sessions": 100,
+    "sessions_per_worker": 50,
+    "max_pairings": 8,
+    "session_timeout": None,
+    "idle_wake_interval": 21600.0,
+    "inbox_keep": 1000,
+    "inbox_max_bytes": 64 << 20,
+    "send_timeout": 30.0,
+    "connect_timeout": 30.0,
+    "shutdown_timeout": 10.0,
+    "autostart": True,
+    "redis_url": None,
+    "database_url": None,
+}
+"""Every setting with its default."""
 
 
-def test_the_defaults_are_those_of_the_original_system() -> None:
-    settings = PoolSettings()
-    assert (settings.rate_limit_max, settings.rate_limit_window) == (30, 60)
-    assert (settings.reconnect_base_delay, settings.max_reconnect_attempts) == (5, 10)
-    assert (settings.reconnect_grace, settings.reconnect_max_delay, settings.reconnect_reset_after) == (5, 300, 60)
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def test_every_setting_and_its_default() -> None:
+    assert PoolSettings().model_dump() == CONTRACT
+    assert PoolSettings.from_env() == PoolSettings()
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT.keys() - NOT_YET.keys()))
+def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = CONTRACT[name]
+    value = (
+        2000 if name in DURATIONS else {"provider": "neonize", "session_path": "/srv/x", "autostart": "no"}.get(name)
+    )
+    value = value or ("0.25" if isinstance(default, float) else "100000")
+    monkeypatch.setenv(PREFIX + name.upper(), str(value))
+    read = getattr(PoolSettings.from_env(), name)
+    assert read == (2.0 if name in DURATIONS else type(default)(value) if name != "autostart" else False)
+    assert read != default or name == "provider"
 
 
 def test_the_environment_speaks_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,17 +81,36 @@ def test_the_environment_speaks_milliseconds(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_duration_is_a_setting() -> None:
-    assert PoolSettings.model_fields.keys() >= DURATIONS
+    assert PoolSettings.model_fields.keys() >= DURATIONS | NOT_YET.keys()
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_REDIS_URL", "")
+    monkeypatch.setenv("WHATSAPP_RATE_LIMIT_MAX", "")
+    assert PoolSettings.from_env() == PoolSettings()
+
+
+def test_a_file_of_variables_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("WHATSAPP_RATE_LIMIT_MAX=7\nWHATSAPP_NONSENSE=1\n")
+    monkeypatch.chdir(tmp_path)
+    assert PoolSettings.from_env() == PoolSettings()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("WHATSAPP_PROVIDER", "baileys", "link each phone anew"),
-        ("WHATSAPP_RATE_LIMIT_MAX", "many", "many"),
+        ("WHATSAPP_PROVIDER", "baileys", "WHATSAPP_PROVIDER='baileys': Input should be 'neonize'"),
+        ("WHATSAPP_RATE_LIMIT_MAX", "many", "WHATSAPP_RATE_LIMIT_MAX='many': "),
         ("WHATSAPP_RATE_LIMIT_MAX", "0", "greater than or equal to 1"),
-        ("WHATSAPP_RECONNECT_BASE_DELAY", "soon", "milliseconds"),
+        ("WHATSAPP_RATE_LIMIT_WINDOW", "500", "WINDOW='500' (0.5 s): Input should be a multiple of 1"),
+        ("WHATSAPP_RECONNECT_BASE_DELAY", "soon", "='soon': expected a number of milliseconds"),
         ("WHATSAPP_SEND_TIMEOUT", "nan", "finite"),
+        ("WHATSAPP_AUTOSTART", "perhaps", "boolean"),
+        ("WHATSAPP_SESSION_TIMEOUT", "86400000", "this version never puts a session to sleep; leave it unset"),
+        ("WHATSAPP_RATE_LIMIT", "30", "there is no setting WHATSAPP_RATE_LIMIT; did you mean WHATSAPP_RATE_LIMIT_"),
+        ("WHATSAPP_SESION_PATH", "x", "did you mean WHATSAPP_SESSION_PATH?"),
+        ("WHATSAPP_REDIS", "redis://:hush@x", "did you mean WHATSAPP_REDIS_URL?"),
     ],
 )
 def test_a_bad_variable_is_named_with_its_value(
@@ -48,8 +121,44 @@ def test_a_bad_variable_is_named_with_its_value(
         PoolSettings.from_env()
     assert name in caught.value.message
     assert says in caught.value.message
+    assert "hush" not in caught.value.message
+
+
+def test_variables_of_other_parts_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OTHERS:
+        monkeypatch.setenv(name, "x")
+    assert PoolSettings.from_env() == PoolSettings()
+
+
+def test_a_keyword_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_RATE_LIMIT_MAX", "many")
+    assert PoolSettings.from_env(rate_limit_max=7).rate_limit_max == 7
+    monkeypatch.setenv("WHATSAPP_RATE_LIMIT_MAX", "8")
+    with pytest.raises(ConfigurationError, match=r"^send_timeout=0: "):
+        PoolSettings.from_env(send_timeout=0)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_YET))
+def test_what_this_version_cannot_do_is_refused_without_the_value(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    value = 60 if name in DURATIONS else "redis://user:hush@127.0.0.1/0"
+    with pytest.raises(ConfigurationError, match=f"^{name}: this version .*; leave it unset$") as caught:
+        PoolSettings(**{name: value})
+    assert "hush" not in caught.value.message
+    monkeypatch.setenv(PREFIX + name.upper(), str(value))
+    with pytest.raises(ConfigurationError, match=f"^{PREFIX}{name.upper()}: this version ") as caught:
+        PoolSettings.from_env()
+    assert "hush" not in caught.value.message
+
+
+def test_no_url_is_in_an_error_or_repr() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        PoolSettings(redis_url=["redis://:hush@x"])
+    assert "hush" not in caught.value.message
+    assert "url" not in repr(PoolSettings())
 
 
 def test_an_unknown_keyword_names_what_there_is() -> None:
-    with pytest.raises(ConfigurationError, match="rate_limit_max"):
+    with pytest.raises(ConfigurationError, match="did you mean rate_limit_max"):
         PoolSettings(rate_limit=5)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"there are provider, session_path, .*database_url"):
+        PoolSettings(nonsense=5)  # type: ignore[call-arg]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wasessionpool import SessionKey, SessionRecord, StorageError
+from wasessionpool import InvalidCompanyId, SessionKey, SessionRecord, StorageError
 from wasessionpool.abc import SessionStore
 from wasessionpool.stores.directory import DirectoryStore
 from wasessionpool.stores.memory import MemoryStore
@@ -86,20 +86,105 @@ async def test_the_layout_on_disk(tmp_path: Path) -> None:
     assert sorted(p.name for p in (path / "962302").iterdir()) == ["auth_info", "devices", "session.json"]
 
 
-async def test_a_damaged_record_harms_no_other_and_keeps_its_keys(
+WHOLE = '{"fence":1,"record":{"company_id":"bad","created_at":"2026-01-01T00:00:00Z"}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\x00" * 700,
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        WHOLE[:60].encode(),
+        b'{"record":{"version":0}}',
+    ],
+    ids=["empty", "begun", "zeros", "no text", "list", "null", "deep", "half", "of no version"],
+)
+async def test_a_damaged_record_harms_no_other_and_comes_back_with_its_keys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    path = tmp_path / "sessions" / "bad" / "session.json"
+    async with DirectoryStore(tmp_path / "sessions") as store:
+        await store.put(record("good"), 1)
+        await store.put(record("bad", proxy="http://p:1"), 7)
+        async with store.device(SessionKey("bad")) as place:
+            place.database.write_bytes(b"keys")
+        assert store.fault(SessionKey("bad")) is None
+        path.write_bytes(content)
+        bad, good = [r async for r in store.records()]
+        assert good == record("good")
+        assert (bad.key, bad.linked, bad.desired, bad.proxy) == (SessionKey("bad"), True, "stopped", None)
+        assert bad.disconnect_reason == "storage"
+        assert "session bad: " in caplog.text
+        assert "is damaged; what it said is lost" in str(store.fault(SessionKey("bad")))
+        assert path.read_bytes() == content, "to read changes nothing"
+
+        await store.put(bad, 1)
+        assert await store.get(SessionKey("bad")) == bad
+        aside = path.with_name("session.json.damaged")
+        assert (aside.read_bytes(), aside.stat().st_mode & 0o777) == (content, 0o600)
+        assert place.database.read_bytes() == b"keys"
+        await store.delete(SessionKey("bad"))
+        assert list(path.parent.iterdir()) == []
+
+
+async def test_a_damaged_record_without_keys_is_not_linked(tmp_path: Path) -> None:
+    async with DirectoryStore(tmp_path / "sessions") as store:
+        await store.put(record(linked=True), 1)
+        (tmp_path / "sessions" / "962302" / "session.json").write_text("")
+        found = await store.get(KEY)
+        assert found is not None
+        assert not found.linked
+
+
+async def test_a_record_of_a_newer_version_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "sessions" / "962302" / "session.json"
+    async with DirectoryStore(tmp_path / "sessions") as store:
+        await store.put(record(), 1)
+        path.write_text(newer := path.read_text().replace('"version": 1', '"version": 2,"more":1'))
+        assert [r async for r in store.records()] == []
+        assert "session 962302 is left out: " in caplog.text
+        for attempt in (store.get(KEY), store.put(record(), 2)):
+            with pytest.raises(StorageError, match="newer version of this library: upgrade it"):
+                await attempt
+    assert path.read_text() == newer
+
+
+async def test_a_session_whose_id_differs_only_in_case_from_one_on_disk(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with DirectoryStore(tmp_path / "sessions") as store:
-        await store.put(record("good"), 1)
-        await store.put(record("bad"), 1)
-        async with store.device(SessionKey("bad")) as place:
-            place.database.write_bytes(b"keys")
-        (tmp_path / "sessions" / "bad" / "session.json").write_text('{"fence": 1, "rec')
-        assert [r.company_id async for r in store.records()] == ["good"]
-        with pytest.raises(StorageError, match="damaged"):
-            await store.get(SessionKey("bad"))
-        assert place.database.read_bytes() == b"keys"
-    assert "session bad is left out" in caplog.text
+        await store.put(record("shop"), 1)
+        await store.put(record("shop", "sales"), 1)
+        for key in (SessionKey("Shop"), SessionKey("Shop", "other"), SessionKey("shop", "SALES")):
+            with pytest.raises(InvalidCompanyId, match="differs only in case from what is in "):
+                await store.get(key)
+        assert await store.get(SessionKey("shop", "other")) is None
+
+        linked = record("Shop", linked=True)
+        await DirectoryStore(tmp_path / "elsewhere").put(linked, 1)
+        (tmp_path / "elsewhere" / "Shop").rename(tmp_path / "sessions" / "Shop")
+        assert [r async for r in store.records()] == [linked]
+        assert "session shop is left out: it differs only in case from Shop" in caplog.text
+        assert "session shop:sales is left out" in caplog.text
+
+
+async def test_what_interrupted_writes_left_is_swept_at_the_sessions_start(tmp_path: Path) -> None:
+    async with DirectoryStore(tmp_path / "sessions") as store:
+        for each in (record(), record("962302", "sales")):
+            await store.put(each, 1)
+        left = [
+            tmp_path / "sessions" / key.directory / ".session.json.abc" for key in (KEY, SessionKey("962302", "sales"))
+        ]
+        for file in left:
+            file.write_text("half")
+        async with store.device(KEY):
+            assert [file.exists() for file in left] == [False, True]
+        assert await store.get(KEY) == record()
 
 
 async def test_a_record_moved_by_hand_is_refused(tmp_path: Path) -> None:

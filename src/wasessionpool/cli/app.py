@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from ..models import MAIN_DEVICE, SessionKey
 from ..settings import PoolSettings
 from .ending import WRONG_USAGE, end, reported, run, usage
 from .output import Output
+
+if TYPE_CHECKING:
+    from .leaving import Ending
 
 app = typer.Typer(
     help="Keep many companies' WhatsApp sessions alive.",
@@ -126,12 +129,102 @@ def sessions(session_path: SessionPath = None, as_json: Json = False) -> None:
 
 @app.command()
 @reported()
+def explain(
+    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+) -> None:
+    """Say in plain words what happened to a session and what follows; claims nothing."""
+    key, settings = _key(company, device), _settings(session_path)
+    from .listing import show_explanation
+
+    run(lambda: show_explanation(key, settings.session_path, Output(as_json=as_json)))
+
+
+@app.command()
+@reported()
+def logs(
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines, the newest.")] = 100,
+    session_path: SessionPath = None,
+    as_json: Json = False,
+) -> None:
+    """Show a session's own log; claims nothing."""
+    key, settings = _key(company, device), _settings(session_path)
+    from .logs import show_logs
+
+    run(lambda: show_logs(key, settings.session_path, lines, Output(as_json=as_json)))
+
+
+@app.command()
+@reported()
+def disconnect(
+    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+) -> None:
+    """Let no pool start a session by itself; its keys are kept."""
+    _leave(company, device, "disconnect", session_path, as_json=as_json)
+
+
+@app.command()
+@reported()
+def logout(
+    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+) -> None:
+    """Unlink a session from its phone and erase its keys."""
+    _leave(company, device, "logout", session_path, as_json=as_json)
+
+
+@app.command()
+@reported()
+def delete(
+    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+) -> None:
+    """Unlink a session from its phone and forget everything of it."""
+    _leave(company, device, "delete", session_path, as_json=as_json)
+
+
+@app.command()
+@reported()
+def prune(
+    company: Annotated[
+        str | None, typer.Argument(metavar="[COMPANY]", help="Only this session, also a linked one, of any age.")
+    ] = None,
+    device: Device = MAIN_DEVICE,
+    older_than: Annotated[float, typer.Option(metavar="DAYS", min=0, help="Only what lay untouched for so long.")] = 30,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what was found.")] = False,
+    session_path: SessionPath = None,
+    as_json: Json = False,
+) -> None:
+    """Find sessions that are not linked to a phone, and files left over; with --yes remove them."""
+    settings = _settings(session_path)
+    if company is None and device != MAIN_DEVICE:
+        end("a --device is a company's: name the company too", WRONG_USAGE)
+    named = None if company is None else _key(company, device)
+    from .listing import command_of
+    from .pruning import prune
+
+    command = command_of("prune", named, settings.session_path)
+    if named is None:
+        command += f" --older-than {older_than:g}"
+    output = Output(as_json=as_json)
+    run(lambda: prune(settings.session_path, named, older_than=older_than, remove=yes, command=command, output=output))
+
+
+@app.command()
+@reported()
 def doctor(session_path: SessionPath = None, as_json: Json = False) -> None:
     """Check what the pool needs on this machine."""
     settings = _settings(session_path)
     from .doctor import examine
 
     run(lambda: examine(settings.session_path, Output(as_json=as_json)))
+
+
+def _leave(company: str, device: str, ending: Ending, session_path: Path | None, *, as_json: bool) -> None:
+    key, settings = _key(company, device), _settings(session_path)
+    from ..pool import WhatsAppSessionPool
+    from .leaving import leave
+
+    run(lambda: leave(WhatsAppSessionPool(settings), key, ending, Output(as_json=as_json)))
 
 
 def _settings(session_path: Path | None) -> PoolSettings:

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+from anyio.to_thread import run_sync
 
+from ..stores.directory import DirectoryStore
 from .ending import CommandFailed
-from .listing import holder_of, keys_of, pair_command, records_at
+from .listing import command_of, holder_of, keys_of, pair_command, records_at, store_at
 from .output import Output
+from .pruning import Prune
 
 NEONIZE = ">=0.5.2,<0.6"
 LOADING = 60.0
@@ -78,6 +81,11 @@ async def _findings(path: Path) -> AsyncIterator[Finding]:
     yield extras()
     yield directory(path)
     yield await sessions(path)
+    store = store_at(path) if await anyio.Path(path).is_dir() else None
+    if store is not None:
+        yield await run_sync(records, store)
+        yield await run_sync(modes, path)
+        yield await left_over(store)
 
 
 def python(version: tuple[int, int, int]) -> Finding:
@@ -150,7 +158,7 @@ def extras() -> Finding:
     needs: dict[str, list[str]] = {}
     for requirement in importlib.metadata.requires("wasessionpool") or ():
         match = re.match(r"([\w.-]+)[^;]*;.*extra == ['\"]([\w-]+)", requirement)
-        if match and match[1] != "wasessionpool" and match[2] not in ("all", "dev"):
+        if match and match[1] != "wasessionpool" and match[2] not in ("all", "dev", "docs"):
             needs.setdefault(match[2], []).append(match[1])
     missing = [extra for extra, names in needs.items() if not all(map(_installed, names))]
     there = f"installed: {', '.join(sorted(needs.keys() - set(missing)))}"
@@ -191,12 +199,45 @@ def directory(path: Path) -> Finding:
 
 
 async def sessions(path: Path) -> Finding:
-    """Read every record, and say who holds what; a linked session without its keys has to be paired anew."""
-    records = await records_at(path) or []
-    for record in records:
+    """Say who holds what; a linked session without its keys has to be paired anew."""
+    found = await records_at(path) or []
+    for record in found:
         if record.linked and not keys_of(record, path).is_file():
             detail = f"{record.key} is linked, but its keys are gone: {pair_command(record.key, path)}"
             return Finding("sessions", "fail", detail)
-    holders = [(record.key, holder_of(record, path)) for record in records]
+    holders = [(record.key, holder_of(record, path)) for record in found]
     held = [f"{key} is held by {holder}" for key, holder in holders if holder is not None]
-    return Finding("sessions", "ok", "; ".join([f"{len(records)} known", *held]))
+    return Finding("sessions", "ok", "; ".join([f"{len(found)} known", *held]))
+
+
+def records(store: DirectoryStore) -> Finding:
+    """Read every session's record."""
+    faults = [f"{key}: {fault}" for key in store.known() if (fault := store.fault(key)) is not None]
+    return Finding("records", "fail" if faults else "ok", "; ".join(faults) or "all readable")
+
+
+def modes(path: Path) -> Finding:
+    """Check that what is below the session path is the owner's only."""
+    wide = [file for file in path.rglob("*") if _mode(file) & 0o077]
+    if not wide:
+        return Finding("permissions", "ok", "every file is its owner's only")
+    more = f" and {len(wide) - 1} more" if len(wide) > 1 else ""
+    return Finding("permissions", "warn", f"{wide[0]}{more} can be read by others: chmod -R go-rwx {path}")
+
+
+def _mode(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        # SQLite and a pool remove files of theirs at any time.
+        return 0
+    return 0 if stat.S_ISLNK(status.st_mode) else stat.S_IMODE(status.st_mode)
+
+
+async def left_over(store: DirectoryStore) -> Finding:
+    """Count what ``prune`` would remove, whatever its age."""
+    found = await Prune(store, days=0, named=None).find()
+    names = [f"{stale.key} ({stale.because})" for stale in found]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    detail = f"{shown}; to see what is old enough to go: {command_of('prune', None, store.path)}"
+    return Finding("left over", "ok", detail if found else "nothing")

@@ -1,16 +1,19 @@
-"""``sessions`` and ``status``: what the session path says, read without claiming anything."""
+"""``sessions``, ``status`` and ``explain``: what the session path says, read without claiming anything."""
 
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..coordinators.local import LocalCoordinator
 from ..errors import SessionNotFound, StorageError
-from ..models import MAIN_DEVICE, SessionKey, SessionRecord, Status
+from ..explain import explain
+from ..models import MAIN_DEVICE, DisconnectReason, SessionKey, SessionRecord, SessionStatus, Status
 from ..settings import PoolSettings
 from ..stores.directory import KEYS, DirectoryStore
+from .ending import printable
 from .output import Output
 
 AT_REST = frozenset({Status.LOGGED_OUT, Status.FAILED})
@@ -52,6 +55,40 @@ async def show_status(key: SessionKey, path: Path, output: Output) -> None:
     output.properties({name: value for name, value in rows.items() if value})
 
 
+async def show_explanation(key: SessionKey, path: Path, output: Output) -> None:
+    """Say what happened and what follows, as far as the session path tells; raises ``SessionNotFound``."""
+    record = await find(key, path)
+    holder = holder_of(record, path)
+    said = [explain(as_saved(record, holder, now := datetime.now(UTC)), now)]
+    if holder is not None:
+        said.append(f"It is run by {holder}, and this is what that process saved last.")
+    elif record.status not in AT_REST and record.desired == "running":
+        said.append("Nobody runs it now.")
+    if not record.linked:
+        said.append(f"It is not linked to a phone: {pair_command(key, path)}")
+    output.json({**describe(record, holder), "text": " ".join(said)})
+    output.line(printable(" ".join(said)))
+
+
+def as_saved(record: SessionRecord, holder: str | None, now: datetime) -> SessionStatus:
+    """Return a record as a status; a session that nobody runs was left by its pool, whatever was saved last."""
+    status, reason = record.status, record.disconnect_reason
+    if record.restricted_until is not None and record.restricted_until > now:
+        status, reason = Status.RESTRICTED, DisconnectReason.TEMPORARILY_BANNED
+    elif holder is None and status not in AT_REST:
+        status = Status.DISCONNECTED
+        reason = DisconnectReason.SHUTDOWN if record.desired == "running" else reason
+    return SessionStatus(
+        company_id=record.company_id,
+        device=record.device,
+        status=status,
+        disconnect_reason=reason,
+        phone_number=record.phone_number,
+        connected_at=record.connected_at,
+        restricted_until=record.restricted_until,
+    )
+
+
 async def find(key: SessionKey, path: Path) -> SessionRecord:
     """Return what is remembered of a session; raises ``SessionNotFound``, and ``StorageError`` for damaged files."""
     store = store_at(path)
@@ -91,7 +128,9 @@ def label(record: SessionRecord, holder: str | None) -> str:
         return f"{record.status}, held by {holder}"
     if record.status in AT_REST:
         return f"stopped ({record.status}{f': {record.disconnect_reason}' if record.disconnect_reason else ''})"
-    return "stopped"
+    return (
+        "stopped (its session.json was damaged)" if record.disconnect_reason is DisconnectReason.STORAGE else "stopped"
+    )
 
 
 def describe(record: SessionRecord, holder: str | None) -> dict[str, Any]:
@@ -102,8 +141,14 @@ def describe(record: SessionRecord, holder: str | None) -> dict[str, Any]:
 
 def pair_command(key: SessionKey, path: Path) -> str:
     """Return the command that links a session."""
-    device = "" if key.device == MAIN_DEVICE else f" --device {key.device}"
-    where = (
-        "" if path == PoolSettings.from_env().session_path.absolute() else f" --session-path {shlex.quote(str(path))}"
-    )
-    return f"wasessionpool pair {key.company_id}{device}{where}"
+    return command_of("pair", key, path)
+
+
+def command_of(name: str, key: SessionKey | None, path: Path) -> str:
+    """Return a command line for a session of this path."""
+    words = ["wasessionpool", name, *([key.company_id] if key else [])]
+    if key is not None and key.device != MAIN_DEVICE:
+        words += ["--device", key.device]
+    if path != PoolSettings.from_env().session_path.absolute():
+        words += ["--session-path", str(path)]
+    return shlex.join(words)

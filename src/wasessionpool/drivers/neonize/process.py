@@ -128,7 +128,7 @@ class WorkerProcess:
         watch: Callable[[], None],
         judge: Callable[[Collection[Hosting]], Collection[SessionKey]],
     ) -> None:
-        self.role = role
+        self.role: WorkerRole = role
         self.starts = 0
         self.began = time.monotonic()
         self.vitals: Vitals | None = None
@@ -291,7 +291,6 @@ class WorkerProcess:
             for report in decoder.feed(data):
                 if isinstance(report, Hello):
                     starting.deadline = float("inf")
-                    tasks.start_soon(self._watch_silence)
                 self._take(report)
 
         with anyio.CancelScope() as starting:
@@ -299,6 +298,8 @@ class WorkerProcess:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(line.drain)
                 tasks.start_soon(self._watch_output)
+                # Not from `take`: it may run in a callback of the loop, where no task can be started.
+                tasks.start_soon(self._watch_silence)
                 try:
                     await line.receive(take)
                 except FrameError as error:
@@ -308,6 +309,7 @@ class WorkerProcess:
             self._crash = f"not ready within {START_TIMEOUT:g} s"
 
     async def _watch_silence(self) -> None:
+        await self._ready.wait()
         silent = 0
         while silent < LOOKS:
             self._heard = False
