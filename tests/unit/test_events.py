@@ -16,7 +16,9 @@ from wasessionpool import (
     LogoutEvent,
     MessageEvent,
     MessageSentEvent,
+    PairingCodeEvent,
     QrEvent,
+    ReactionEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
     ReconnectingEvent,
@@ -29,6 +31,7 @@ from wasessionpool.testing import sample_events
 
 FIELDS = {
     QrEvent: {"qr"},
+    PairingCodeEvent: {"code", "expires_at"},
     ConnectedEvent: {"jid", "phone_number"},
     DisconnectedEvent: {"reason"},
     ReconnectingEvent: {"attempt", "delay"},
@@ -39,6 +42,7 @@ FIELDS = {
     ErrorEvent: {"code", "detail"},
     StatusEvent: {"previous", "current", "reason"},
     MessageEvent: {"message_id", "chat", "sender", "sender_name", "from_me", "is_group", "kind", "text", "timestamp"},
+    ReactionEvent: {"message_id", "emoji", "chat", "sender", "from_me", "is_group", "timestamp"},
     MessageSentEvent: {"message_id", "to", "timestamp"},
     ReceiptEvent: {"message_ids", "chat", "sender", "receipt", "timestamp"},
 }

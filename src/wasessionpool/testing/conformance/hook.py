@@ -20,6 +20,7 @@ _BOB = Contact(id="79001234567@s.whatsapp.net", phone_number="+79001234567", lid
 _FIELDS: dict[str, Any] = {
     "qr": QRCode("2@a-pairing-code", NOW + timedelta(seconds=60)),
     "pairing_code": "ABCD-1234",
+    "emoji": "👍",
     "code": "storage_error",
     "expires_at": NOW + timedelta(seconds=160),
     "jid": "79686484488:1@s.whatsapp.net",
