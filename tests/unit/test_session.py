@@ -17,6 +17,7 @@ from wasessionpool import (
     PairingFailed,
     PairingTimeout,
     PoolClosed,
+    PoolMetrics,
     RateLimitExceeded,
     SendTimeout,
     SessionFailed,
@@ -24,6 +25,7 @@ from wasessionpool import (
     SessionLocked,
     SessionNotConnected,
     Status,
+    Transition,
     WhatsAppPoolError,
     WhatsAppSessionPool,
     WorkerCrashed,
@@ -732,3 +734,15 @@ async def test_an_immediate_reset_of_the_counter_still_backs_off(
         link.end(DisconnectReason.NETWORK)
         await clock.advance(16)
     assert [e.attempt for e in seen if e.type == "reconnecting"] == [1, 2, 3]
+
+
+async def test_the_metrics_and_the_history_say_what_happened(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool() as pool:
+        await linked(pool, driver, clock)
+        await pool.send_message(COMPANY, "79001234567", "Hello")
+        assert await pool.get_metrics() == PoolMetrics(total_sessions=1, active_connections=1, messages_sent=1)
+        first, *_, last = (await status(pool)).history
+        assert first == Transition(time=clock.now(), previous=Status.DISCONNECTED, current=Status.CONNECTING)
+        assert last == Transition(time=clock.now(), previous=Status.PAIRING, current=Status.CONNECTED)
