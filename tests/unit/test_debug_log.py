@@ -169,7 +169,7 @@ async def test_a_store_without_files_has_none(open_pool: OpenPool, driver: FakeD
     driver.script = connect
     async with open_pool() as pool:
         await pool.create_session("962302")
-        assert pool.session("962302").standing.log is None
+        assert pool._sessions[SessionKey("962302")].standing.log is None
 
 
 def test_an_event_of_a_code_has_no_fields() -> None:

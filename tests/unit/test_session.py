@@ -32,7 +32,7 @@ from wasessionpool import (
 )
 from wasessionpool.events import Event
 from wasessionpool.links import KeepAliveMissed, KeepAliveRestored, PairingAccepted, PairingQueued, PairingStarted
-from wasessionpool.operations import LogOut, MarkRead
+from wasessionpool.operations import LogOut
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -741,7 +741,6 @@ async def test_the_metrics_and_the_history_say_what_happened(
 ) -> None:
     async with open_pool() as pool:
         await linked(pool, driver, clock)
-        await pool.session(COMPANY).wait_settled(0)
         await pool.send_message(COMPANY, "79001234567", "Hello")
         assert await pool.get_metrics() == PoolMetrics(total_sessions=1, active_connections=1, messages_sent=1)
         first, *_, last = (await status(pool)).history
@@ -749,9 +748,10 @@ async def test_the_metrics_and_the_history_say_what_happened(
         assert last == Transition(time=clock.now(), previous=Status.PAIRING, current=Status.CONNECTED)
 
 
-async def test_read_marks_are_shown_on_a_live_link(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
-    marks = MarkRead(message_ids=("A",), chat="79001234567@s.whatsapp.net", sender="79001234567@s.whatsapp.net")
+async def test_a_fake_link_offers_the_code_that_it_is_told(open_pool: OpenPool, driver: FakeDriver) -> None:
+    async def offer(link: FakeLink) -> None:
+        link.offer_code("WXYZ9876")
+
+    driver.script = offer
     async with open_pool() as pool:
-        link = await linked(pool, driver, clock)
-        await pool.session(COMPANY).acknowledge_reading(marks)
-        assert link.operations == [marks]
+        assert (await pool.create_session(COMPANY, phone_number="+79686484488")).pairing_code == "WXYZ9876"
