@@ -16,6 +16,8 @@ from wasessionpool import (
     LogoutEvent,
     MessageEvent,
     MessageSentEvent,
+    PairingCodeEvent,
+    PresenceEvent,
     QrEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
@@ -23,12 +25,14 @@ from wasessionpool import (
     RestrictedEvent,
     SessionKey,
     StatusEvent,
+    TypingEvent,
 )
 from wasessionpool.events import EVENT_TYPES, BaseEvent
 from wasessionpool.testing import sample_events
 
 FIELDS = {
     QrEvent: {"qr"},
+    PairingCodeEvent: {"code"},
     ConnectedEvent: {"jid", "phone_number"},
     DisconnectedEvent: {"reason"},
     ReconnectingEvent: {"attempt", "delay"},
@@ -40,6 +44,8 @@ FIELDS = {
     StatusEvent: {"previous", "current", "reason"},
     MessageEvent: {"message_id", "chat", "sender", "sender_name", "from_me", "is_group", "kind", "text", "timestamp"},
     MessageSentEvent: {"message_id", "to", "timestamp"},
+    PresenceEvent: {"contact", "available", "last_seen"},
+    TypingEvent: {"chat", "sender", "state"},
     ReceiptEvent: {"message_ids", "chat", "sender", "receipt", "timestamp"},
 }
 
