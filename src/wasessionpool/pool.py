@@ -19,6 +19,7 @@ from .addresses import Address
 from .backoff import Backoff
 from .bus import Bus, Filter, Handler
 from .clock import SystemClock
+from .drops import Drops
 from .errors import (
     ConfigurationError,
     InvalidCompanyId,
@@ -150,6 +151,7 @@ class WhatsAppSessionPool:
                     clock=self._clock,
                     bus=self._bus,
                     starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
+                    drops=Drops(self._clock, lambda: len(self._sessions)),
                     backoff=Backoff(
                         settings.reconnect_base_delay, settings.reconnect_max_delay, settings.reconnect_jitter
                     ),
@@ -175,7 +177,8 @@ class WhatsAppSessionPool:
 
         Returns as soon as it is connected or its QR waits, or after ``timeout`` seconds with the status reached;
         a fault of the network does not raise. Raises ``InvalidCompanyId``, ``PoolFull``, ``SessionLocked``,
-        ``StorageError``, and ``ConfigurationError`` for metadata over 4 kB of JSON.
+        ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON, and ``ClientOutdated`` once WhatsApp
+        has refused this version of the client to any session of the pool.
         """
         key = SessionKey(company_id, device)
         if metadata is not None:
@@ -275,8 +278,9 @@ class WhatsAppSessionPool:
             await session.disconnect()
 
     async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and begin a new one."""
+        """End the link and begin a new one; raises as ``create_session``."""
         if session := self._known(company_id, device):
+            self._open().starts.check()
             await session.stop()
             await session.start()
 

@@ -18,7 +18,9 @@ VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
     "files", "clock", "waiting", "explain",
 }  # fmt: skip
-CORE = {"debug_log", "bus", "inbound", "threads", "starts", "standing", "sending", "session", "pool", "defaults"}
+CORE = {
+    "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "sending", "session", "pool", "defaults",
+}  # fmt: skip
 BACKENDS = {"drivers", "stores", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}
 MAY_IMPORT = {
