@@ -392,7 +392,10 @@ class Session:
         return end
 
     def _tell(self, end: LinkEnded) -> LinkEnded:
-        self._ending = _is_final(end)
+        if _is_final(end):
+            self._ending = True
+            if end.reason is not DisconnectReason.OUTDATED:
+                self.standing.update(desired="stopped")
         self.standing.link_ended(end)
         if end.reason is DisconnectReason.OUTDATED and self._backends.starts.close():
             logger.error("WhatsApp refuses this version of the client: no session is started any more")
@@ -493,8 +496,6 @@ class Session:
             until = standing.record.restricted_until
             return None if until is None else max(0.0, (until - self._backends.clock.now()).total_seconds())
         if _is_final(end):
-            if end.reason is not DisconnectReason.OUTDATED:
-                standing.update(desired="stopped")
             return None
         if end.reason in REVIVABLE:
             return settings.revive_interval
