@@ -57,6 +57,10 @@ class Heard:
                 await self._changed.wait()
         raise AssertionError(f"not heard within {timeout} s; there were {self.types()}")
 
+    async def next(self) -> None:
+        """Wait for one more event."""
+        await self._changed.wait()
+
     async def message(self, text: str, company_id: str = "962302") -> Any:
         return await self.wait_for(lambda e: e.type == "message" and e.company_id == company_id and e.text == text)
 
