@@ -80,6 +80,7 @@ class Session:
         """React by an emoji to a message of ``sender``, or take that back by an empty one; outside of the limit.
 
         In a group it is necessary to say who wrote the message, unless it is one of our own (``from_me``).
+        Raises ``MessageRejected``, ``RecipientRestricted`` or ``RecipientNotOnWhatsapp`` where WhatsApp refuses.
         """
         if len(emoji) > MAX_EMOJI:
             raise InvalidMessage(f"a reaction is one emoji, at most {MAX_EMOJI} characters long")

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -97,7 +97,7 @@ class WhatsAppSessionPool:
     async def __aenter__(self) -> Self:
         """Open the pool: restore what is on disk and start what is to run; raises ``StorageError``."""
         if self._entered:
-            raise PoolClosed("a pool is opened once; make a new one")
+            raise PoolClosed("a pool is opened once, and this one was: use it where it is open, or make a new one")
         self._entered = True
         outer = await self._stack.enter_async_context(anyio.create_task_group())
         try:
@@ -196,15 +196,13 @@ class WhatsAppSessionPool:
         if proxy is not None:
             _check_proxy(proxy)
         asked = {"metadata": metadata, "proxy": proxy}
-        session, is_new = await self._find_or_create(key)
-        try:
-            await session.create(number, **{name: value for name, value in asked.items() if value is not None})
-        except WhatsAppPoolError as error:
-            if is_new:
-                self._sessions.pop(key, None)
-            elif isinstance(error, SessionLocked):
-                session.standing.locked(error.holder)
-            raise
+        asked = {name: value for name, value in asked.items() if value is not None}
+        while True:
+            session, is_new = await self._find_or_create(key)
+            async with session.changing:
+                if self._sessions.get(key) is session:
+                    await self._start(session, number, asked, is_new=is_new)
+                    break
         await session.wait_settled(timeout)
         return session.status()
 
@@ -281,25 +279,29 @@ class WhatsAppSessionPool:
 
     async def disconnect(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """End the link and keep the credentials; it stays down until ``create_session``."""
-        if session := self._known(company_id, device):
-            await session.disconnect()
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.disconnect()
 
     async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and begin a new one."""
-        if session := self._known(company_id, device):
-            await session.stop()
-            await session.start()
+        """End the link and begin a new one, whatever ended the last."""
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.stop()
+                await session.start()
 
     async def logout(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Unlink from the phone and erase the credentials; the session stays known as ``logged_out``."""
-        if session := self._known(company_id, device):
-            await session.logout()
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.logout()
 
     async def delete_session(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Log out where linked, then forget everything; nothing of the session stays on disk."""
-        if session := self._known(company_id, device):
-            await session.logout(forget=True)
-            self._sessions.pop(session.key, None)
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.logout(forget=True)
+                self._sessions.pop(session.key, None)
 
     def session(self, company_id: str, *, device: str = MAIN_DEVICE) -> Session:
         """Return the handle of a known session, which has the typed operations; raises ``SessionNotFound``."""
@@ -368,10 +370,29 @@ class WhatsAppSessionPool:
             raise SessionNotFound(f"Session not found for company {key}")
         return session
 
-    def _known(self, company_id: str, device: str) -> Supervisor | None:
+    @asynccontextmanager
+    async def _change(self, company_id: str, device: str) -> AsyncIterator[Supervisor | None]:
+        """Give a known session to one caller at a time; ``None`` for one that is unknown by now."""
         key = SessionKey(company_id, device)
         self._open()
-        return self._sessions.get(key)
+        session = self._sessions.get(key)
+        if session is None:
+            yield None
+            return
+        async with session.changing:
+            yield session if self._sessions.get(key) is session else None
+
+    async def _start(
+        self, session: Supervisor, pairing_number: str | None, asked: dict[str, Any], *, is_new: bool
+    ) -> None:
+        try:
+            await session.create(pairing_number, **asked)
+        except WhatsAppPoolError as error:
+            if is_new:
+                self._sessions.pop(session.key, None)
+            elif isinstance(error, SessionLocked):
+                session.standing.locked(error.holder)
+            raise
 
     async def _find_or_create(self, key: SessionKey) -> tuple[Supervisor, bool]:
         backends = self._open()

@@ -106,6 +106,8 @@ class Supervisor:
         self._over = anyio.Event()
         self._wake = anyio.Event()
         self._gave_up = False
+        self.changing = anyio.Lock()
+        """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
         self._sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
         self._connection: Connection | None = None
@@ -138,6 +140,7 @@ class Supervisor:
                 self.standing.update(**asked)
                 await self._save()
             if self.standing.status is Status.FAILED:
+                self.begin()
                 self._wake.set()
 
     async def create(self, pairing_number: str | None, **asked: Any) -> None:
@@ -152,7 +155,8 @@ class Supervisor:
     async def autostart(self) -> None:
         """Start, as at the opening of a pool: what stands in the way is told, not raised."""
         try:
-            await self.start()
+            async with self.changing:
+                await self.start()
         except SessionLocked as error:
             self.standing.locked(error.holder)
         except WhatsAppPoolError as error:
@@ -323,7 +327,7 @@ class Supervisor:
                 anyio.create_task_group() as acknowledging,
             ):
                 if log is not None:
-                    self.standing.log = log.say
+                    self.standing.log = log
                     acknowledging.start_soon(log.write)
                 self.standing.update(**asked)
                 await self._save()
@@ -533,7 +537,7 @@ class Supervisor:
             await self._wake.wait()
         if self._wake.is_set():
             standing.attempt, self._gave_up = 0, False
-            standing.apply(Signal.START)
+            self.begin()
         elif standing.status in (Status.FAILED, Status.RESTRICTED):
             gave_up, reason = standing.status is Status.FAILED, standing.reason
             standing.apply(Signal.RETRY, reason)

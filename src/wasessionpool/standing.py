@@ -11,7 +11,7 @@ from ulid import ULID
 
 from .abc import Clock
 from .bus import Bus
-from .debug_log import Say, line_of
+from .debug_log import DebugLog
 from .errors import ClientOutdated, PairingFailed, PairingTimeout, StorageError, WorkerCrashed
 from .events import (
     BaseEvent,
@@ -68,7 +68,7 @@ class Standing:
         self.presences_missed = 0
         self.receipts_missed = 0
         self.ignored_signals = 0
-        self.log: Say | None = None
+        self.log: DebugLog | None = None
         self._bus = bus
         self._clock = clock
         self._sequence = 0
@@ -193,7 +193,7 @@ class Standing:
         if end.detail is not None:
             self._last_error = end.detail, self._clock.now()
         if self.log is not None:
-            self.log(f"link ended: {end.reason}{f', {end.detail}' if end.detail else ''}")
+            self.log.say(f"link ended: {end.reason}{f', {end.detail}' if end.detail else ''}")
         if signal is Signal.RESTRICTED:
             self.update(restricted_until=end.until or self._clock.now() + UNKNOWN_BAN)
         if signal is Signal.LOGGED_OUT:
@@ -258,8 +258,8 @@ class Standing:
             metadata=self.record.metadata,
             **fields,
         )
-        if self.log is not None and (line := line_of(event)) is not None:
-            self.log(line)
+        if self.log is not None:
+            self.log.say(event)
         return event
 
     def publish(self, event: Event | BaseEvent) -> None:

@@ -104,16 +104,16 @@ async def test_nothing_of_it_outlives_its_session(tmp_path: Path) -> None:
 
 
 async def test_it_is_rotated_and_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debug_log, "SIZE", 2000)
+    monkeypatch.setattr(debug_log, "SIZE", 3000)
     path = tmp_path / "debug.log"
     async with debug_log.debug_log(KEY, path) as log:
         assert log is not None
-        for number in range(200):
+        for number in range(250):
             log.say(f"line {number}")
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["debug.log", "debug.log.1", "debug.log.2"]
-    assert all(file.stat().st_size <= 2000 and file.stat().st_mode & 0o777 == 0o600 for file in files)
-    assert told(path)[-1] == "line 199"
+    assert all(file.stat().st_size <= 3000 and file.stat().st_mode & 0o777 == 0o600 for file in files)
+    assert told(path)[-1] == "line 249"
 
 
 async def test_a_disk_that_hangs_blocks_nothing_and_what_is_dropped_is_counted(

@@ -12,6 +12,7 @@ from wasessionpool import (
     AuthenticationRequired,
     DisconnectReason,
     InvalidRecipient,
+    PairingCodeEvent,
     PairingFailed,
     PairingTimeout,
     Status,
@@ -49,8 +50,17 @@ async def test_a_code_is_shown_instead_of_a_qr(
     assert len(driver.links) == 1
     assert told(seen)[:5] == ["status", "status", "pairing_code", "status", "connected"]
     [offer] = [event for event in seen if event.type == "pairing_code"]
+    assert isinstance(offer, PairingCodeEvent)
     assert (offer.code, (offer.expires_at - offer.time).total_seconds()) == ("ABCD1234", 160)
     assert "ABCD1234" not in caplog.text + repr(seen) + repr(first) + repr(caught.value)
+
+
+async def test_a_newer_code_replaces_the_older(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
+    async with open_pool() as pool:
+        await pool.create_session(COMPANY, phone_number=NUMBER)
+        driver.link.offer_code("WXYZ6789")
+        await clock.advance()
+        assert (await pool.get_session_status(COMPANY)).pairing_code == "WXYZ6789"
 
 
 async def test_a_number_that_is_none_starts_nothing(open_pool: OpenPool, driver: FakeDriver) -> None:
