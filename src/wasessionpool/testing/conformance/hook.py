@@ -21,7 +21,6 @@ _FIELDS: dict[str, Any] = {
     "qr": QRCode("2@a-pairing-code", NOW + timedelta(seconds=60)),
     "expires_at": NOW + timedelta(seconds=60),
     "code": "storage_error",
-    "expires_at": NOW + timedelta(seconds=160),
     "jid": "79686484488:1@s.whatsapp.net",
     "phone_number": "+79686484488",
     "reason": "network",
