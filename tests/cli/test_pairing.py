@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -21,6 +21,7 @@ import pytest
 
 from wasessionpool import SessionKey
 from wasessionpool.cli.listing import find, holder_of
+from wasessionpool.testing.driver import FakeDriver
 
 ENTRY = Path(__file__).with_name("entry.py")
 KEY = SessionKey("962302")
@@ -127,3 +128,12 @@ def read_until(descriptor: int, wanted: str) -> str:
     while not re.search(wanted.encode(), seen):
         seen += os.read(descriptor, 65536)
     return seen.decode()
+
+
+def test_a_code_to_type_in_is_shown_as_the_phone_shows_it(command: Any, drivers: list[FakeDriver]) -> None:
+    done = command("pair", "962302", "--phone-number", "+7 968 648-44-88", "--timeout", "0.5")
+    assert (done.returncode, done.stderr.startswith("wasessionpool: nobody typed in the code")) == (1, True)
+    assert "ABCD-1234" in done.stdout.splitlines()
+    assert "Link with phone number" in done.stdout
+    assert command("pair", "962302", "--phone-number", "nobody").returncode == 2
+    assert len(drivers) == 1

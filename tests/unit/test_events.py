@@ -19,6 +19,7 @@ from wasessionpool import (
     PairingCodeEvent,
     PresenceEvent,
     QrEvent,
+    ReactionEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
     ReconnectingEvent,
@@ -32,7 +33,7 @@ from wasessionpool.testing import sample_events
 
 FIELDS = {
     QrEvent: {"qr"},
-    PairingCodeEvent: {"code"},
+    PairingCodeEvent: {"code", "expires_at"},
     ConnectedEvent: {"jid", "phone_number"},
     DisconnectedEvent: {"reason"},
     ReconnectingEvent: {"attempt", "delay"},
@@ -43,6 +44,7 @@ FIELDS = {
     ErrorEvent: {"code", "detail"},
     StatusEvent: {"previous", "current", "reason"},
     MessageEvent: {"message_id", "chat", "sender", "sender_name", "from_me", "is_group", "kind", "text", "timestamp"},
+    ReactionEvent: {"message_id", "emoji", "chat", "sender", "from_me", "is_group", "timestamp"},
     MessageSentEvent: {"message_id", "to", "timestamp"},
     PresenceEvent: {"contact", "available", "last_seen"},
     TypingEvent: {"chat", "sender", "state"},
