@@ -508,7 +508,7 @@ async def test_a_hanging_call_is_told_and_recycles_the_link(
 
     async def log_out() -> None:
         with pytest.raises(DriverError):
-            await pool.session(COMPANY).call(LogOut())
+            await pool._sessions[SessionKey(COMPANY)].call(LogOut())
 
     async with open_pool() as pool:
         link = await linked(pool, driver, clock)
