@@ -32,7 +32,8 @@ HAPPENED: Mapping[DisconnectReason, str] = {
 ADVICE: Mapping[DisconnectReason, str] = {
     DisconnectReason.REPLACED: "Nothing follows by itself: find the other client first (a copy of the session path, "
     "perhaps), then create_session.",
-    DisconnectReason.OUTDATED: "Nothing follows by itself: upgrade neonize, then create_session.",
+    DisconnectReason.OUTDATED: "No session is started any more: upgrade neonize; the next pool "
+    "that opens the session path starts it.",
     DisconnectReason.STORAGE: "See what `wasessionpool doctor` says; create_session tries at once.",
     DisconnectReason.LEASE_LOST: "It can be used there; here, create_session takes it over once that process lets go.",
     DisconnectReason.PAIRING_TIMEOUT: "Nothing follows by itself: create_session offers new codes.",

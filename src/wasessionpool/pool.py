@@ -21,6 +21,7 @@ from .addresses import parse_phone_number
 from .backoff import Backoff
 from .bus import Bus, Filter, Handler
 from .clock import SystemClock
+from .drops import Drops
 from .errors import (
     ConfigurationError,
     InvalidCompanyId,
@@ -154,6 +155,7 @@ class WhatsAppSessionPool:
                     clock=self._clock,
                     bus=self._bus,
                     starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
+                    drops=Drops(self._clock, lambda: len(self._sessions)),
                     backoff=Backoff(
                         settings.reconnect_base_delay, settings.reconnect_max_delay, settings.reconnect_jitter
                     ),
@@ -187,7 +189,8 @@ class WhatsAppSessionPool:
         ``socks5``) is that of its next link. Where they are not given, they stay as they are.
 
         Raises ``InvalidCompanyId``, ``InvalidRecipient`` for what is no phone number, ``PoolFull``, ``SessionLocked``,
-        ``StorageError``, and ``ConfigurationError`` for metadata over 4 kB of JSON.
+        ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON, and ``ClientOutdated`` once WhatsApp
+        has refused this version of the client to any session of the pool.
         """
         key = SessionKey(company_id, device)
         number = parse_phone_number(phone_number) if phone_number is not None else None
@@ -284,9 +287,10 @@ class WhatsAppSessionPool:
                 await session.disconnect()
 
     async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and begin a new one, whatever ended the last."""
+        """End the link and begin a new one, whatever ended the last; raises as ``create_session``."""
         async with self._change(company_id, device) as session:
             if session is not None:
+                self._open().starts.check()
                 await session.stop()
                 await session.start()
 

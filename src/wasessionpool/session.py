@@ -15,6 +15,7 @@ from .abc import Clock, Connection, Coordinator, Driver, Ownership, RateLimiter,
 from .backoff import Backoff
 from .bus import Bus
 from .debug_log import debug_log
+from .drops import WINDOW, Drops
 from .errors import (
     AuthenticationRequired,
     ClientOutdated,
@@ -89,6 +90,7 @@ class Backends:
     clock: Clock
     bus: Bus
     starts: StartLimiter
+    drops: Drops
     backoff: Backoff
     tasks: TaskGroup
 
@@ -128,10 +130,11 @@ class Supervisor:
         """Own the session and keep it alive from now on; one that gave up tries anew.
 
         ``asked`` are fields of its record that shall change. Raises ``SessionLocked`` where another pool runs it,
-        ``StorageError`` where its files cannot be used.
+        ``StorageError`` where its files cannot be used, ``ClientOutdated`` where the pool may start none any more.
         """
         async with self._starting:
             if not self.running:
+                self._backends.starts.check()
                 if self._scope is not None:
                     self._scope.cancel()
                     await self._over.wait()
@@ -141,6 +144,7 @@ class Supervisor:
                 self.standing.update(**asked)
                 await self._save()
             if self.standing.status is Status.FAILED:
+                self._backends.starts.check()
                 self.begin()
                 self._wake.set()
 
@@ -161,7 +165,7 @@ class Supervisor:
         except SessionLocked as error:
             self.standing.locked(error.holder)
         except WhatsAppPoolError as error:
-            self.standing.link_ended(LinkEnded(reason=_reason_of(error), detail=error.message))
+            self._tell(LinkEnded(reason=_reason_of(error), detail=error.message))
 
     def begin(self) -> None:
         """Say that the session is starting."""
@@ -246,8 +250,10 @@ class Supervisor:
         connection = self._live()
         with self._backends.clock.move_on_after(self._backends.settings.send_timeout):
             return await connection.call(operation)
+        error = DriverError(f"session {self.key}: {operation.type} was not done in time")
+        self.standing.error(error.code, error.message)
         self._stall(connection, f"{operation.type} hung")
-        raise DriverError(f"session {self.key}: {operation.type} was not done in time")
+        raise error
 
     def _live(self) -> Connection:
         standing = self.standing
@@ -387,7 +393,10 @@ class Supervisor:
 
     async def _link(self, device: DeviceLocation) -> LinkEnded:
         """Hold one link from its start to its end."""
-        started = await self._backends.starts.turn()
+        try:
+            started = await self._backends.starts.turn()
+        except ClientOutdated as error:
+            return self._tell(LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message))
         self._forced_end, self._wake = None, anyio.Event()
         try:
             async with self._backends.driver.connect(self.standing.record, device) as connection:
@@ -396,32 +405,44 @@ class Supervisor:
                     end = await self._listen(connection, started)
                 end = self._forced_end or end
                 self._connection = None
-                self._ending = _is_final(end)
-                self.standing.link_ended(end)
+                self._tell(end)
         except WhatsAppPoolError as error:
-            end = LinkEnded(reason=_reason_of(error), detail=error.message)
-            self._ending = _is_final(end)
-            self.standing.link_ended(end)
+            end = self._tell(LinkEnded(reason=_reason_of(error), detail=error.message))
         finally:
             self._connection = self._link_scope = None
             self._sends.link_ended()
             started()
         return end
 
+    def _tell(self, end: LinkEnded) -> LinkEnded:
+        if _is_final(end):
+            self._ending = True
+            if end.reason is not DisconnectReason.OUTDATED:
+                self.standing.update(desired="stopped")
+        self.standing.link_ended(end)
+        if end.reason is DisconnectReason.OUTDATED and self._backends.starts.close():
+            logger.error("WhatsApp refuses this version of the client: no session is started any more")
+            self.standing.error(ClientOutdated.code, "WhatsApp refuses this version of the client: upgrade neonize")
+        return end
+
     async def _listen(self, connection: Connection, started: Callable[[], None]) -> LinkEnded:
-        settings, clock = self._backends.settings, self._backends.clock
+        settings, clock, drops = self._backends.settings, self._backends.clock, self._backends.drops
         events = aiter(connection)
         silent = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail="the driver ended without a reason")
         overdue = unanswered = LinkEnded(
             reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s"
         )
         patience: float | None = settings.connect_timeout
-        deadline = clock.monotonic() + settings.connect_timeout
+        since = clock.monotonic()
+        lost = False
         while True:
             event: DriverEvent | None = None
-            with clock.move_on_after(None if patience is None else deadline - clock.monotonic()):
+            with clock.move_on_after(None if patience is None else since + patience - clock.monotonic()):
                 event = await anext(events, silent)
             if event is None:
+                if lost and patience != settings.reconnect_grace and not drops.many_since(since):
+                    patience = settings.reconnect_grace
+                    continue
                 return overdue
             started()
             match event:
@@ -430,24 +451,22 @@ class Supervisor:
                 case PairingQueued():
                     patience = None
                 case PairingStarted() | PairingAccepted():
-                    patience, overdue = settings.connect_timeout, unanswered
+                    patience, since, overdue = settings.connect_timeout, clock.monotonic(), unanswered
                 case PairingOffered() | PairingCodeOffered():
-                    patience = event.lifetime + settings.connect_timeout
+                    patience, since = event.lifetime + settings.connect_timeout, clock.monotonic()
                     overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
                 case LinkUp():
                     self._connection = connection
-                    patience = None
-                case LinkLost():
-                    patience = settings.reconnect_grace
+                    patience, lost = None, False
+                case LinkLost() if not lost:
+                    # A second tells whether many broke at once; then there is no more grace than that.
+                    patience, since, lost = min(WINDOW, settings.reconnect_grace), clock.monotonic(), True
                     overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
+                    if self.standing.status is Status.CONNECTED:
+                        drops.note(self.key)
                 case KeepAliveMissed() if event.failures >= settings.health_failures:
                     self.standing.doubt(event.failures)
                     return LinkEnded(reason=DisconnectReason.KEEPALIVE, detail="keep-alives went unanswered")
-                case _:
-                    self._take(event)
-                    continue
-            if patience is not None:
-                deadline = clock.monotonic() + patience
             self._take(event)
             if isinstance(event, LinkUp | PairingAccepted):
                 await self._save_quietly()
@@ -517,7 +536,6 @@ class Supervisor:
             until = standing.record.restricted_until
             return None if until is None else max(0.0, (until - self._backends.clock.now()).total_seconds())
         if _is_final(end):
-            standing.update(desired="stopped")
             return None
         if end.reason in REVIVABLE:
             return settings.revive_interval

@@ -12,7 +12,7 @@ from ulid import ULID
 from .abc import Clock
 from .bus import Bus
 from .debug_log import DebugLog
-from .errors import ClientOutdated, PairingFailed, PairingTimeout, StorageError, WorkerCrashed
+from .errors import PairingFailed, PairingTimeout, StorageError, WorkerCrashed
 from .events import (
     BaseEvent,
     ConnectedEvent,
@@ -41,7 +41,6 @@ _KEPT_AT_REST = frozenset({Status.LOGGED_OUT, Status.FAILED})
 _ERROR_CODES = {
     DisconnectReason.PAIRING_TIMEOUT: PairingTimeout.code,
     DisconnectReason.PAIRING_FAILED: PairingFailed.code,
-    DisconnectReason.OUTDATED: ClientOutdated.code,
     DisconnectReason.STORAGE: StorageError.code,
     DisconnectReason.POISONED: WorkerCrashed.code,
 }
@@ -205,7 +204,7 @@ class Standing:
             self.emit(LogoutEvent, reason=end.reason)
         elif end.reason in _ERROR_CODES:
             self.error(_ERROR_CODES[end.reason], end.detail or end.reason.value.replace("_", " "))
-        elif was_up:
+        elif was_up and end.reason is not DisconnectReason.OUTDATED:
             self.emit(DisconnectedEvent, reason=end.reason)
 
     def retry_in(self, seconds: float) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from wasessionpool import (
@@ -163,85 +161,6 @@ async def test_delete_of_a_session_that_is_down_still_unlinks_it(
         await app.pool.disconnect(COMPANY)
         await app.pool.delete_session(COMPANY)
         assert phone.devices == ()
-
-
-async def test_logout_then_pairing_anew(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
-    phone = whatsapp.phone(PHONE)
-    async with application() as app:
-        await app.link(phone)
-        await app.pool.logout(COMPANY)
-        assert (await app.pool.get_session_status(COMPANY)).status is Status.LOGGED_OUT
-        assert phone.devices == ()
-        await app.link(phone)
-        await app.pool.send_message(COMPANY, BOB, "again") if whatsapp.contact(BOB) else None
-        assert len(phone.devices) == 1
-
-
-async def test_the_phone_unlinks(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
-    phone = whatsapp.phone(PHONE)
-    async with application() as app:
-        await app.link(phone)
-        await phone.unlink()
-        event = await app.heard.wait_for(lambda e: e.type == "logout")
-        assert event.reason is DisconnectReason.LOGGED_OUT
-        with pytest.raises(AuthenticationRequired):
-            await app.pool.send_message(COMPANY, BOB, "hi")
-        await app.link(phone)
-
-
-async def test_a_dropped_line_is_mended_as_a_blip(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
-    phone, bob = whatsapp.phone(PHONE), whatsapp.contact(BOB)
-    async with application() as app:
-        await app.link(phone)
-        app.heard.events.clear()
-        await whatsapp.drop(PHONE)
-        await app.heard.status(Status.CONNECTED)
-        assert "disconnected" not in app.heard.types()
-        await app.pool.send_message(COMPANY, BOB, "still here")
-        assert (await bob.next_message()).text == "still here"
-        assert (await app.pool.get_session_status(COMPANY)).reconnect_attempts == 0
-
-
-async def test_a_server_that_refuses_for_eight_seconds(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
-    phone, bob = whatsapp.phone(PHONE), whatsapp.contact(BOB)
-    async with application() as app:
-        await app.link(phone)
-        app.heard.events.clear()
-        whatsapp.refuse()
-        await whatsapp.drop()
-        async with anyio.create_task_group() as tasks:
-
-            async def accept_again() -> None:
-                await anyio.sleep(8)
-                whatsapp.accept()
-
-            tasks.start_soon(accept_again)
-            await app.heard.wait_for(lambda e: e.type == "reconnecting" and e.attempt == 2, timeout=30)
-            assert app.heard.types("status")[0] == "disconnected"
-            with pytest.raises(SessionNotConnected):
-                await app.pool.send_message(COMPANY, BOB, "hi")
-        await app.heard.wait_for(lambda e: e.type == "connected", timeout=30)
-        await bob.send(PHONE, "welcome back")
-        await app.heard.message("welcome back")
-        assert (await app.pool.get_metrics()).reconnects == 1
-
-
-async def test_a_killed_worker_costs_one_reconnect(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
-    bob = whatsapp.contact(BOB)
-    async with application() as app:
-        for company_id, number in PHONES.items():
-            await app.link(whatsapp.phone(number), company_id)
-        [pid] = app.shard_pids()
-        app.heard.events.clear()
-        os.kill(pid, signal.SIGKILL)
-        for company_id in PHONES:
-            lost = await app.heard.wait_for(lambda e, c=company_id: e.type == "disconnected" and e.company_id == c)
-            assert lost.reason is DisconnectReason.WORKER_CRASHED
-            await app.heard.wait_for(lambda e, c=company_id: e.type == "connected" and e.company_id == c)
-        assert pid not in app.shard_pids()
-        for company_id in PHONES:
-            await app.pool.send_message(company_id, BOB, f"{company_id} is back")
-            assert (await bob.next_message()).text == f"{company_id} is back"
 
 
 async def test_sending_before_linking_gives_the_qr(whatsapp: WhatsAppServer, application: OpenApplication) -> None:

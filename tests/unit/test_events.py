@@ -17,6 +17,7 @@ from wasessionpool import (
     MessageEvent,
     MessageSentEvent,
     PairingCodeEvent,
+    PresenceEvent,
     QrEvent,
     ReactionEvent,
     ReceiptEvent,
@@ -25,6 +26,7 @@ from wasessionpool import (
     RestrictedEvent,
     SessionKey,
     StatusEvent,
+    TypingEvent,
 )
 from wasessionpool.events import EVENT_TYPES, BaseEvent
 from wasessionpool.testing import sample_events
@@ -44,6 +46,8 @@ FIELDS = {
     MessageEvent: {"message_id", "chat", "sender", "sender_name", "from_me", "is_group", "kind", "text", "timestamp"},
     ReactionEvent: {"message_id", "emoji", "chat", "sender", "from_me", "is_group", "timestamp"},
     MessageSentEvent: {"message_id", "to", "timestamp"},
+    PresenceEvent: {"contact", "available", "last_seen"},
+    TypingEvent: {"chat", "sender", "state"},
     ReceiptEvent: {"message_ids", "chat", "sender", "receipt", "timestamp"},
 }
 

@@ -12,6 +12,7 @@ import pytest
 from wasessionpool import (
     AuthenticationRequired,
     DisconnectReason,
+    DriverError,
     LoggedOut,
     MessageRejected,
     PairingFailed,
@@ -32,7 +33,7 @@ from wasessionpool import (
 )
 from wasessionpool.events import Event
 from wasessionpool.links import KeepAliveMissed, KeepAliveRestored, PairingAccepted, PairingQueued, PairingStarted
-from wasessionpool.operations import LogOut
+from wasessionpool.operations import LogOut, Operation
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -96,6 +97,16 @@ async def test_a_blip_costs_no_attempt_and_tells_only_the_status(
         assert (await status(pool)).status is Status.CONNECTED
         assert told(seen) == ["status", "status"]
         assert len(driver.links) == 1
+
+
+async def test_the_grace_counts_from_the_first_loss(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+        for _attempt_of_the_driver in range(3):
+            link.lose()
+            await clock.advance(2)
+        assert link.closed.is_set()
+        assert (await status(pool)).reconnect_attempts == 1
 
 
 async def test_a_lost_line_is_mended_by_backoff(
@@ -194,7 +205,6 @@ async def test_create_revives_a_failed_session_at_once(
         (DisconnectReason.LOGGED_OUT, Status.LOGGED_OUT, ["status", "logout"], LoggedOut),
         (DisconnectReason.BANNED, Status.LOGGED_OUT, ["status", "logout"], LoggedOut),
         (DisconnectReason.REPLACED, Status.FAILED, ["status", "disconnected"], SessionFailed),
-        (DisconnectReason.OUTDATED, Status.FAILED, ["status", "error"], SessionFailed),
     ],
 )
 async def test_what_is_final_is_never_retried_and_not_begun_by_a_restart(
@@ -488,6 +498,31 @@ async def test_a_hanging_send_times_out_once_and_recycles_the_link(
         assert driver.link.sent == []
     assert told(seen, "status")[1:4] == ["connected", "error", "disconnected"]
     assert next(e.reason for e in seen if e.type == "disconnected") is DisconnectReason.STALLED
+
+
+async def test_a_hanging_call_is_told_and_recycles_the_link(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(operation: Operation) -> None:
+        await anyio.sleep_forever()
+
+    async def log_out() -> None:
+        with pytest.raises(DriverError):
+            await pool._sessions[SessionKey(COMPANY)].call(LogOut())
+
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+        monkeypatch.setattr(link, "call", hang)
+        seen.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(log_out)
+            await clock.advance(30)
+        await clock.advance()
+    assert [(e.type, getattr(e, "reason", None)) for e in seen][:3] == [
+        ("error", None),
+        ("status", DisconnectReason.STALLED),
+        ("disconnected", DisconnectReason.STALLED),
+    ]
 
 
 async def test_a_refused_send_spends_nothing_of_the_limit(

@@ -53,6 +53,10 @@ BATCH = 64
 FULL_RETRY = 0.2
 """Seconds until a full inbox is tried again; whatsmeow waits meanwhile, for this session alone."""
 
+LAST_ACK = 0.1
+"""Seconds for whatsmeow to acknowledge what ended the pump, which would end the next one too. What else comes meanwhile
+is lost, so they are few."""
+
 QUIET, QUIET_LIMIT = 0.03, 2.0
 """Seconds without a message after which a closed line has told all it had acknowledged, and the most to wait for it."""
 
@@ -316,6 +320,8 @@ class Engine:
             ended = LinkEnded(reason=DisconnectReason.STORAGE, detail=f"{type(error).__name__}: {error.strerror}")
         except Exception as error:  # noqa: BLE001 - the session must end with a reason, whatever happened
             ended = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail=f"{type(error).__name__}: {error}")
+        if ended is not None and ended.reason is DisconnectReason.PUMP_DEAD:
+            session.stopping.wait(LAST_ACK)
         if not session.stopping.is_set():
             self._pump.put(partial(self._say, session, ended))
         # It may have returned by itself, with its line still open, or have come up only after it was stopped.

@@ -37,6 +37,7 @@ def ending(text: str, now: datetime) -> LinkEnded:
     """Say why a client's ``Neonize`` call, which the pool did not end, returned ``text``."""
     detail = text[:MAX_DETAIL] or "the client ended without a word"
     if "TemporaryBan" in text:
+        detail = f"banned, unknown until when: {detail}"
         return LinkEnded(reason=DisconnectReason.TEMPORARILY_BANNED, detail=detail, until=now + UNKNOWN_BAN)
     if "ConnectFailure" in text or _has_http_status(text):
         return LinkEnded(reason=DisconnectReason.SERVER, detail=detail)
