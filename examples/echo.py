@@ -1,27 +1,31 @@
 """Answer every message with its own text, for each company named on the command line.
 
-    python examples/echo.py 962302 962303
+    python examples/echo.py 962302 962303 962304
 
-Ctrl-C ends it; started again, it goes on without a QR.
+Ctrl-C or SIGTERM ends it; started again, it goes on without a QR. Killed at any moment, it loses no message: what it
+had not answered comes again, so that at worst a message is answered twice.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import anyio
 
-from wasessionpool import MessageEvent, QrEvent, WhatsAppPoolError, WhatsAppSessionPool
+from wasessionpool import MessageEvent, PoolSettings, QrEvent, WhatsAppPoolError, WhatsAppSessionPool
 
 
 async def main(companies: list[str]) -> None:
-    async with WhatsAppSessionPool() as pool:
+    async with WhatsAppSessionPool(PoolSettings.from_env()) as pool:
 
         @pool.on("qr")
         async def show(event: QrEvent) -> None:
-            print(f"Company {event.company_id}: scan this in WhatsApp › Linked devices\n{event.qr.terminal()}")
+            print(
+                f"Company {event.company_id}: scan this in WhatsApp › Linked devices\n{event.qr.terminal()}", flush=True
+            )
 
-        @pool.on("message")
+        @pool.on("message", durable=True)
         async def echo(event: MessageEvent) -> None:
             if event.text and not event.from_me:
                 await event.reply(event.text)
@@ -30,8 +34,9 @@ async def main(companies: list[str]) -> None:
             for company in companies:
                 tasks.start_soon(pool.create_session, company)
         for status in await pool.get_sessions():
-            print(f"Company {status.company_id}: {status.status}")
-        await anyio.sleep_forever()
+            print(f"Company {status.company_id}: {status.status}", flush=True)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await anext(signals)
 
 
 if __name__ == "__main__":

@@ -38,13 +38,17 @@ from .events import (
     LogoutEvent,
     MessageEvent,
     MessageSentEvent,
+    PairingCodeEvent,
+    PresenceEvent,
     QrEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
     ReconnectingEvent,
     RestrictedEvent,
     StatusEvent,
+    TypingEvent,
 )
+from .handle import Session
 from .messages import Text
 from .models import (
     Contact,
@@ -58,9 +62,8 @@ from .models import (
     Transition,
     WorkerMetrics,
 )
-from .pool import WhatsAppSessionPool
+from .pool import WhatsAppSessionPool, get_pool
 from .qr import QRCode
-from .session import Session
 from .settings import PoolSettings
 
 __all__ = [
@@ -85,6 +88,7 @@ __all__ = [
     "MessageEvent",
     "MessageRejected",
     "MessageSentEvent",
+    "PairingCodeEvent",
     "PairingFailed",
     "PairingTimeout",
     "PayloadTooLarge",
@@ -92,6 +96,7 @@ __all__ = [
     "PoolFull",
     "PoolMetrics",
     "PoolSettings",
+    "PresenceEvent",
     "QRCode",
     "QrEvent",
     "RateLimitExceeded",
@@ -116,10 +121,12 @@ __all__ = [
     "StorageError",
     "Text",
     "Transition",
+    "TypingEvent",
     "WhatsAppPoolError",
     "WhatsAppSessionPool",
     "WorkerCrashed",
     "WorkerMetrics",
+    "get_pool",
 ]
 
 __version__ = "0.1.0"

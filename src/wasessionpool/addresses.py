@@ -27,6 +27,7 @@ class Address:
 
     @property
     def is_group(self) -> bool:
+        """Whether this is a group, not a person."""
         return self.server == "g.us"
 
     @property

@@ -164,12 +164,14 @@ class Bus:
         self._add(_HandlerSubscriber(self, handler, wants, durable=durable))
 
     def remove_handler(self, handler: Handler) -> None:
-        """Deliver nothing more to ``handler``; one that is not there is no error."""
-        self._subscribers = [
-            subscriber
-            for subscriber in self._subscribers
-            if not (isinstance(subscriber, _HandlerSubscriber) and subscriber.handler == handler)
-        ]
+        """Deliver nothing more to ``handler``, however often it was added; one that is not there is no error.
+
+        What waits for it is forgotten; a message that it should have made durable comes again after the next start.
+        """
+        for subscriber in self._subscribers[:]:
+            if isinstance(subscriber, _HandlerSubscriber) and subscriber.handler == handler:
+                self._subscribers.remove(subscriber)
+                subscriber.removed = True
         self._progressed()
 
     @asynccontextmanager
@@ -256,6 +258,7 @@ class _HandlerSubscriber:
         self.durable = durable
         self.dropped = 0
         self.handler = handler
+        self.removed = False
         self._bus = bus
         self._lanes: dict[SessionKey, Lane] = {}
         self._idle = anyio.Event()
@@ -285,7 +288,8 @@ class _HandlerSubscriber:
                 event, finished = lane.popleft()
                 self._bus._progressed()
                 if finished is None:
-                    await self._call(event)
+                    if not self.removed:
+                        await self._call(event)
                 else:
                     abandoned = abandoned or not await self._persist(event)
                     finished(not abandoned)
@@ -295,8 +299,10 @@ class _HandlerSubscriber:
                 self._idle.set()
 
     async def _persist(self, event: Event) -> bool:
-        """Call the handler until it succeeds or is given up; ``False``: the bus drains before that."""
+        """Call the handler until it succeeds or is given up; ``False``: it is removed, or the bus drains, before."""
         for attempt in range(1, DURABLE_ATTEMPTS + 1):
+            if self.removed:
+                return False
             if await self._call(event):
                 return True
             if self._bus._draining.is_set():

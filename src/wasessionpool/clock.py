@@ -18,7 +18,7 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
+        await anyio.sleep(max(0.0, seconds))
 
     def move_on_after(self, seconds: float | None) -> anyio.CancelScope:
         return anyio.move_on_after(seconds)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from logging.handlers import RotatingFileHandler
@@ -25,6 +25,8 @@ SIZE, KEPT = 1 << 20, 2
 """Bytes of the file until it becomes ``debug.log.1``, and how many such files are kept."""
 WAITING = 1000
 """Lines that may wait for the disk; what comes then is counted only."""
+TOGETHER = 50
+"""Lines that are written at once."""
 GATHERING = 0.1
 """Seconds that a line waits for others, to be written with them."""
 PATIENCE = 1.0
@@ -38,7 +40,8 @@ TOLD = (
 """The fields of an event that are written: no text, no name, no metadata."""
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-Say = Callable[[str], None]
+TRACEBACK = logging.Formatter()
+"""Formats a record as its message, with the traceback where it has one."""
 
 
 @asynccontextmanager
@@ -63,7 +66,7 @@ async def debug_log(key: SessionKey, path: Path | None) -> AsyncIterator[DebugLo
 
 
 class DebugLog(logging.Handler):
-    """Takes lines without waiting; ``write`` brings them to disk, in a thread.
+    """Takes lines and events without waiting; ``write`` brings them to disk, in a thread.
 
     A disk that takes nothing costs lines, never a session.
     """
@@ -72,15 +75,23 @@ class DebugLog(logging.Handler):
         super().__init__(logging.WARNING)
         self._key = key
         self._file = _PrivateFile(path, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8", delay=True)
-        self._file.setFormatter(_Line())
-        self._waiting: deque[logging.LogRecord] = deque()
+        self._waiting: deque[tuple[float, str | BaseEvent | logging.LogRecord]] = deque()
         self._dropped = self._dropped_told = 0
         self._writing = threading.Lock()
         self._changed = anyio.Event()
         self._loop = threading.get_ident()
 
-    def say(self, line: str) -> None:
-        self.emit(logging.makeLogRecord({"msg": line, "levelname": "DEBUG"}))
+    def say(self, line: str | BaseEvent | logging.LogRecord) -> None:
+        """Take a line; from an event, its type and ids."""
+        if isinstance(line, BaseEvent) and getattr(line, "type", "") in UNTOLD:
+            return
+        if len(self._waiting) >= WAITING:
+            self._dropped += 1
+            return
+        self._waiting.append((time.time(), line))
+        # From another thread nothing can be woken; the line goes out with the next.
+        if threading.get_ident() == self._loop:
+            self._changed.set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take only what names this session."""
@@ -89,13 +100,7 @@ class DebugLog(logging.Handler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._waiting) >= WAITING:
-            self._dropped += 1
-            return
-        self._waiting.append(record)
-        # From another thread nothing can be woken; the line goes out with the next.
-        if threading.get_ident() == self._loop:
-            self._changed.set()
+        self.say(record)
 
     async def write(self) -> None:
         """Write what comes, until cancelled."""
@@ -119,24 +124,21 @@ class DebugLog(logging.Handler):
         # One thread at a time: an abandoned one may still be at it.
         with self._writing:
             while self._waiting:
-                self._file.handle(self._waiting.popleft())
+                count = min(len(self._waiting), TOGETHER)
+                self._file.append(_line(*self._waiting.popleft()) for _ in range(count))
             dropped, self._dropped_told = self._dropped - self._dropped_told, self._dropped
             if dropped:
-                said = f"{dropped} lines were dropped"
-                self._file.handle(logging.makeLogRecord({"msg": said, "levelname": "WARNING"}))
+                self._file.append([_line(time.time(), f"{dropped} lines were dropped")])
 
 
-def line_of(event: BaseEvent) -> str | None:
-    """Return an event as a line of ids, or ``None`` where it is not worth one."""
+def line_of(event: BaseEvent) -> str:
+    """Return an event as a line: its type and ids."""
     kind = str(getattr(event, "type", type(event).__name__))
-    if kind in UNTOLD:
-        return None
     # A pairing code is a secret, and its field has the name of an error's code.
     fields = () if kind in ("qr", "pairing_code") else TOLD
-    told = [(name, getattr(event, name, None)) for name in fields]
-    return " ".join(
-        [kind, *(f"{name}={_shown(value)}" for name, value in told if value is not None and value is not False)]
-    )
+    has = vars(event)
+    told = [(name, has[name]) for name in fields if has.get(name) not in (None, "") and has[name] is not False]
+    return " ".join([kind, *(f"{name}={_shown(value)}" for name, value in told)])
 
 
 def _shown(value: Any) -> str:
@@ -150,16 +152,19 @@ def _shown(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-class _Line(logging.Formatter):
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
-        self.converter = time.gmtime
+def _line(at: float, said: str | BaseEvent | logging.LogRecord) -> str:
+    level = "DEBUG"
+    if isinstance(said, logging.LogRecord):
+        level, said = said.levelname, TRACEBACK.format(said)
+    elif isinstance(said, BaseEvent):
+        said = line_of(said)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at % 1 * 1000):03}Z {level} {said}"
 
 
 class _PrivateFile(RotatingFileHandler):
+    def append(self, lines: Iterable[str]) -> None:
+        self.handle(logging.makeLogRecord({"msg": "\n".join(lines)}))
+
     def _open(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(os.fdopen(os.open(self.baseFilename, FLAGS, 0o600), "ab"), encoding="utf-8")
 

@@ -20,8 +20,10 @@ from .models import (
     Status,
     Typing,
 )
-from .operations import MarkRead
+from .operations import MarkRead, Operation, React
 from .qr import QRCode
+
+_FOREIGN = "this event did not come from an open pool"
 
 
 class BaseEvent(Frozen):
@@ -37,6 +39,7 @@ class BaseEvent(Frozen):
 
     @property
     def key(self) -> SessionKey:
+        """The session that the event is of."""
         return SessionKey(self.company_id, self.device)
 
 
@@ -46,6 +49,14 @@ class QrEvent(BaseEvent):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     type: Literal["qr"] = "qr"
     qr: QRCode
+
+
+class PairingCodeEvent(BaseEvent):
+    """A code of eight characters waits to be typed into the phone, until ``expires_at``."""
+
+    type: Literal["pairing_code"] = "pairing_code"
+    code: str = Field(repr=False)
+    expires_at: datetime
 
 
 class ConnectedEvent(BaseEvent):
@@ -127,19 +138,34 @@ class MessageEvent(BaseEvent, InboundMessage):
 
     type: Literal["message"] = "message"
     _reply: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]] | None = PrivateAttr(default=None)
-    _mark_read: Callable[[MarkRead], Awaitable[None]] | None = PrivateAttr(default=None)
+    _call: Callable[[Operation], Awaitable[None]] | None = PrivateAttr(default=None)
 
     async def reply(self, message: str | OutgoingMessage) -> SentMessage:
         """Send ``message`` to the chat this one came from, as soon as the link is live; raises as ``send_message``."""
         if self._reply is None:
-            raise RuntimeError("this event did not come from an open pool")
+            raise RuntimeError(_FOREIGN)
         return await self._reply(self.chat.id, message)
+
+    async def react(self, emoji: str) -> None:
+        """React by an emoji, or take that back by an empty one, as soon as the link is live."""
+        await self._ask(
+            React(
+                message_id=self.message_id,
+                emoji=emoji,
+                chat=self.chat.id,
+                sender=self.sender.id,
+                from_me=self.from_me,
+            )
+        )
 
     async def mark_read(self) -> None:
         """Show the sender the read marks, as soon as the link is live."""
-        if self._mark_read is None:
-            raise RuntimeError("this event did not come from an open pool")
-        await self._mark_read(MarkRead(message_ids=(self.message_id,), chat=self.chat.id, sender=self.sender.id))
+        await self._ask(MarkRead(message_ids=(self.message_id,), chat=self.chat.id, sender=self.sender.id))
+
+    async def _ask(self, operation: Operation) -> None:
+        if self._call is None:
+            raise RuntimeError(_FOREIGN)
+        await self._call(operation)
 
 
 class MessageSentEvent(BaseEvent):
@@ -172,6 +198,7 @@ class TypingEvent(BaseEvent, Typing):
 
 Event = Annotated[
     QrEvent
+    | PairingCodeEvent
     | ConnectedEvent
     | DisconnectedEvent
     | ReconnectingEvent

@@ -30,6 +30,14 @@ class PairingOffered(Frozen):
     lifetime: float
 
 
+class PairingCodeOffered(Frozen):
+    """A code of eight characters waits to be typed into the phone, for ``lifetime`` seconds."""
+
+    type: Literal["pairing_code_offered"] = "pairing_code_offered"
+    code: str = Field(repr=False)
+    lifetime: float
+
+
 class PairingAccepted(Frozen):
     """The phone confirmed; the keys are on disk. The live link follows as ``LinkUp``."""
 
@@ -113,6 +121,7 @@ DriverEvent = Annotated[
     PairingQueued
     | PairingStarted
     | PairingOffered
+    | PairingCodeOffered
     | PairingAccepted
     | LinkUp
     | LinkLost

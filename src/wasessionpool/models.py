@@ -177,7 +177,10 @@ class Transition(Frozen):
 
 
 class SessionRecord(Frozen):
-    """What the pool remembers of a session between two runs; ``desired`` is what the user asked for last."""
+    """What the pool remembers of a session between two runs; ``desired`` is what the user asked for last.
+
+    ``pairing_number`` holds the digits of the phone that is to link the device by a code; ``None``: by a QR.
+    """
 
     version: Literal[1] = 1
     company_id: str
@@ -190,6 +193,7 @@ class SessionRecord(Frozen):
     lid: str | None = None
     phone_number: str | None = None
     push_name: str | None = None
+    pairing_number: str | None = None
     proxy: str | None = Field(default=None, repr=False)
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
@@ -198,6 +202,7 @@ class SessionRecord(Frozen):
 
     @property
     def key(self) -> SessionKey:
+        """The session that the record is of."""
         return SessionKey(self.company_id, self.device)
 
     def blank(self) -> SessionRecord:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -15,7 +17,7 @@ from anyio.abc import TaskStatus
 
 from . import defaults
 from .abc import Clock, Coordinator, Driver, EventHook, RateLimiter, SessionStore
-from .addresses import Address
+from .addresses import parse_phone_number
 from .backoff import Backoff
 from .bus import Bus, Filter, Handler
 from .clock import SystemClock
@@ -30,7 +32,8 @@ from .errors import (
     WhatsAppPoolError,
 )
 from .events import Event
-from .messages import OutgoingMessage, to_message
+from .handle import Session
+from .messages import OutgoingMessage
 from .models import (
     MAIN_DEVICE,
     DisconnectReason,
@@ -41,7 +44,7 @@ from .models import (
     SessionStatus,
     Status,
 )
-from .session import Backends, Session
+from .session import Backends, Supervisor
 from .settings import PoolSettings
 from .starts import StartLimiter
 
@@ -85,7 +88,7 @@ class WhatsAppSessionPool:
         self._bus = Bus(clock=self._clock)
         for hook in hooks:
             self._bus.add_handler(hook, Filter((), None, None))
-        self._sessions: dict[SessionKey, Session] = {}
+        self._sessions: dict[SessionKey, Supervisor] = {}
         self._creating = anyio.Lock()
         self._stack = AsyncExitStack()
         self._closing = anyio.Event()
@@ -95,19 +98,20 @@ class WhatsAppSessionPool:
     async def __aenter__(self) -> Self:
         """Open the pool: restore what is on disk and start what is to run; raises ``StorageError``."""
         if self._entered:
-            raise PoolClosed("a pool is opened once; make a new one")
+            raise PoolClosed("a pool is opened once, and this one was: use it where it is open, or make a new one")
         self._entered = True
         outer = await self._stack.enter_async_context(anyio.create_task_group())
         try:
-            self._backends = await outer.start(self._keep_house)
+            backends: Backends = await outer.start(self._keep_house)
         except BaseException:
             # Closed without the error, which would otherwise leave in a group.
             await self._stack.aclose()
             raise
+        self._backends = backends
         for session in self._sessions.values():
             if self.settings.autostart and session.standing.record.desired == "running":
                 session.begin()
-                self._backends.tasks.start_soon(session.autostart)
+                backends.tasks.start_soon(session.autostart)
         return self
 
     async def __aexit__(
@@ -158,7 +162,7 @@ class WhatsAppSessionPool:
                     tasks=tasks,
                 )
                 async for record in store.records():
-                    self._sessions[record.key] = Session(record, backends)
+                    self._sessions[record.key] = Supervisor(record, backends)
                 self._bus.open(tasks, self._report)
                 task_status.started(backends)
                 await self._closing.wait()
@@ -169,6 +173,7 @@ class WhatsAppSessionPool:
         company_id: str,
         *,
         device: str = MAIN_DEVICE,
+        phone_number: str | None = None,
         metadata: dict[str, Any] | None = None,
         proxy: str | None = None,
         timeout: float | None = 30.0,
@@ -176,25 +181,31 @@ class WhatsAppSessionPool:
         """Start the session, creating it where it is new; idempotent.
 
         Returns as soon as it is connected or its QR waits, or after ``timeout`` seconds with the status reached;
-        a fault of the network does not raise. Raises ``InvalidCompanyId``, ``PoolFull``, ``SessionLocked``,
+        a fault of the network does not raise. With ``phone_number`` a device that is not linked shows, in place of the
+        QR, a ``pairing_code`` to type into that phone (WhatsApp › Linked devices › Link with phone number). While it
+        is pairing, the current code is returned; naming another number than before begins anew.
+
+        ``metadata`` is copied, and is in all events of the session from now on; ``proxy`` (``http``, ``https``,
+        ``socks5``) is that of its next link. Where they are not given, they stay as they are.
+
+        Raises ``InvalidCompanyId``, ``InvalidRecipient`` for what is no phone number, ``PoolFull``, ``SessionLocked``,
         ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON, and ``ClientOutdated`` once WhatsApp
         has refused this version of the client to any session of the pool.
         """
         key = SessionKey(company_id, device)
+        number = parse_phone_number(phone_number) if phone_number is not None else None
         if metadata is not None:
-            _check_metadata(metadata)
+            metadata = _checked_metadata(metadata)
         if proxy is not None:
             _check_proxy(proxy)
         asked = {"metadata": metadata, "proxy": proxy}
-        session, is_new = await self._find_or_create(key)
-        try:
-            await session.start(**{name: value for name, value in asked.items() if value is not None})
-        except WhatsAppPoolError as error:
-            if is_new:
-                self._sessions.pop(key, None)
-            elif isinstance(error, SessionLocked):
-                session.standing.locked(error.holder)
-            raise
+        asked = {name: value for name, value in asked.items() if value is not None}
+        while True:
+            session, is_new = await self._find_or_create(key)
+            async with session.changing:
+                if self._sessions.get(key) is session:
+                    await self._start(session, number, asked, is_new=is_new)
+                    break
         await session.wait_settled(timeout)
         return session.status()
 
@@ -206,9 +217,7 @@ class WhatsAppSessionPool:
         Raises ``PairingTimeout``, ``PairingFailed``, ``LoggedOut``, ``SessionFailed`` or ``SessionNotConnected``
         as soon as the session gets there, ``TimeoutError`` after ``timeout`` seconds, ``SessionNotFound``.
         """
-        session = self.session(company_id, device=device)
-        await session.wait_until_connected(timeout)
-        return session.status()
+        return await self.session(company_id, device=device).wait_until_connected(timeout=timeout)
 
     async def get_session_status(self, company_id: str, *, device: str = MAIN_DEVICE) -> SessionStatus:
         """Return a snapshot; raises ``SessionNotFound``."""
@@ -217,6 +226,8 @@ class WhatsAppSessionPool:
     async def get_sessions(self, company_id: str | None = None) -> list[SessionStatus]:
         """Return every known session, or those of one company."""
         self._open()
+        if company_id is not None:
+            SessionKey(company_id)
         return [
             session.status()
             for key, session in sorted(self._sessions.items())
@@ -267,40 +278,46 @@ class WhatsAppSessionPool:
         ``SendTimeout``: then it is unknown whether the message went out. Should it become known, an event with the
         ``send_id`` of that error tells.
         """
-        key = SessionKey(company_id, device)
-        message = to_message(message)
-        Address.parse(to)
-        return await self.session(key.company_id, device=key.device).send(to, message, wait=wait, timeout=timeout)
+        return await self._handle(SessionKey(company_id, device)).send(to, message, wait=wait, timeout=timeout)
 
     async def disconnect(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """End the link and keep the credentials; it stays down until ``create_session``."""
-        if session := self._known(company_id, device):
-            await session.disconnect()
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.disconnect()
 
     async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and begin a new one; raises as ``create_session``."""
-        if session := self._known(company_id, device):
-            self._open().starts.check()
-            await session.stop()
-            await session.start()
+        """End the link and begin a new one, whatever ended the last; raises as ``create_session``."""
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                self._open().starts.check()
+                await session.stop()
+                await session.start()
 
     async def logout(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Unlink from the phone and erase the credentials; the session stays known as ``logged_out``."""
-        if session := self._known(company_id, device):
-            await session.logout()
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.logout()
 
     async def delete_session(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Log out where linked, then forget everything; nothing of the session stays on disk."""
-        if session := self._known(company_id, device):
-            await session.logout(forget=True)
-            self._sessions.pop(session.key, None)
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.logout(forget=True)
+                self._sessions.pop(session.key, None)
 
     def session(self, company_id: str, *, device: str = MAIN_DEVICE) -> Session:
-        """Return the handle of a known session; raises ``SessionNotFound``."""
-        session = self._known(company_id, device)
-        if session is None:
-            raise SessionNotFound(f"Session not found for company {SessionKey(company_id, device)}")
-        return session
+        """Return the handle of a known session, which has the typed operations; raises ``SessionNotFound``."""
+        handle = self._handle(SessionKey(company_id, device))
+        handle.status()
+        return handle
+
+    async def explain(self, company_id: str, *, device: str = MAIN_DEVICE) -> str:
+        """Say what happened, what happens next and when, in plain words; raises ``SessionNotFound``."""
+        from .explain import explain
+
+        return explain(self.session(company_id, device=device).status(), self._clock.now())
 
     def on(
         self, *types: str, company_id: str | None = None, device: str | None = None, durable: bool = False
@@ -347,12 +364,41 @@ class WhatsAppSessionPool:
             raise PoolClosed("the pool is not open: use `async with WhatsAppSessionPool(...) as pool`")
         return self._backends
 
-    def _known(self, company_id: str, device: str) -> Session | None:
+    def _handle(self, key: SessionKey) -> Session:
+        return Session(key, self._required)
+
+    def _required(self, key: SessionKey) -> Supervisor:
+        self._open()
+        session = self._sessions.get(key)
+        if session is None:
+            raise SessionNotFound(f"Session not found for company {key}")
+        return session
+
+    @asynccontextmanager
+    async def _change(self, company_id: str, device: str) -> AsyncIterator[Supervisor | None]:
+        """Give a known session to one caller at a time; ``None`` for one that is unknown by now."""
         key = SessionKey(company_id, device)
         self._open()
-        return self._sessions.get(key)
+        session = self._sessions.get(key)
+        if session is None:
+            yield None
+            return
+        async with session.changing:
+            yield session if self._sessions.get(key) is session else None
 
-    async def _find_or_create(self, key: SessionKey) -> tuple[Session, bool]:
+    async def _start(
+        self, session: Supervisor, pairing_number: str | None, asked: dict[str, Any], *, is_new: bool
+    ) -> None:
+        try:
+            await session.create(pairing_number, **asked)
+        except WhatsAppPoolError as error:
+            if is_new:
+                self._sessions.pop(session.key, None)
+            elif isinstance(error, SessionLocked):
+                session.standing.locked(error.holder)
+            raise
+
+    async def _find_or_create(self, key: SessionKey) -> tuple[Supervisor, bool]:
         backends = self._open()
         async with self._creating:
             if session := self._sessions.get(key):
@@ -366,7 +412,7 @@ class WhatsAppSessionPool:
                 raise PoolFull(f"the pool has {len(self._sessions)} sessions, the most that max_sessions allows")
             stored = await backends.store.get(key)
             record = stored or SessionRecord(company_id=key.company_id, device=key.device, created_at=self._clock.now())
-            session = self._sessions[key] = Session(record, backends)
+            session = self._sessions[key] = Supervisor(record, backends)
             return session, stored is None
 
     def _report(self, key: SessionKey, code: str, detail: str) -> None:
@@ -380,10 +426,34 @@ def _check_proxy(proxy: str) -> None:
         raise ConfigurationError("a proxy is a URL that begins with http://, https:// or socks5:// and names a host")
 
 
-def _check_metadata(metadata: dict[str, Any]) -> None:
+def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy, so that what the caller does to theirs changes no session."""
+    if not isinstance(metadata, dict):
+        raise ConfigurationError(f"metadata is a dict, not {type(metadata).__name__}")
     try:
-        size = len(json.dumps(metadata, ensure_ascii=False).encode())
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"metadata has to be JSON: {error}") from None
-    if size > MAX_METADATA:
-        raise ConfigurationError(f"metadata has {size} bytes as JSON, the limit is {MAX_METADATA}")
+    if len(text) > MAX_METADATA:
+        raise ConfigurationError(f"metadata has {len(text)} bytes as JSON, the limit is {MAX_METADATA}")
+    copy: dict[str, Any] = json.loads(text)
+    return copy
+
+
+_default_made = threading.Lock()
+
+
+@cache
+def _default_pool() -> WhatsAppSessionPool:
+    return WhatsAppSessionPool(PoolSettings.from_env())
+
+
+def get_pool() -> WhatsAppSessionPool:
+    """Return the process's default pool, everywhere the same.
+
+    It is made on first use, from the environment, and does nothing before it is opened, by ``async with get_pool():``,
+    which is possible once. Handlers can be registered before that. Raises ``ConfigurationError``, which names the
+    variable; using the pool while it is not open raises ``PoolClosed``, as does opening it twice.
+    """
+    with _default_made:
+        return _default_pool()

@@ -43,7 +43,8 @@ class QRCode:
 
     def _code(self, box_size: int = 10) -> Any:
         import qrcode
+        from qrcode.constants import ERROR_CORRECT_L
 
-        code = qrcode.QRCode(error_correction=qrcode.constants.ERROR_CORRECT_L, box_size=box_size, border=2)
+        code = qrcode.QRCode(error_correction=ERROR_CORRECT_L, box_size=box_size, border=2)
         code.add_data(self.text)
         return code

@@ -69,13 +69,12 @@ class SendLine:
         self._live()
         deadline = math.inf if timeout is None else clock.monotonic() + timeout
         reservation = await self._reserve(address, until=deadline if wait else -math.inf)
-        send: _Send | None = None
         try:
             send = await self._hand_over(address, content, reservation, deadline)
-        finally:
-            if send is None:
-                with anyio.CancelScope(shield=True):
-                    await reservation.release()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await reservation.release()
+            raise
         with self._until(deadline):
             await send.settled.wait()
         if isinstance(send.outcome, SentMessage):

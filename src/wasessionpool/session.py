@@ -48,6 +48,7 @@ from .links import (
     LinkLost,
     LinkUp,
     PairingAccepted,
+    PairingCodeOffered,
     PairingOffered,
     PairingQueued,
     PairingStarted,
@@ -64,7 +65,7 @@ from .models import (
     SessionStatus,
     Status,
 )
-from .operations import LogOut, MarkRead, Operation
+from .operations import LogOut, Operation
 from .sending import SendLine
 from .settings import PoolSettings
 from .standing import Standing
@@ -93,7 +94,7 @@ class Backends:
     tasks: TaskGroup
 
 
-class Session:
+class Supervisor:
     """One company's device: what can be asked of it, and the task that keeps it alive."""
 
     def __init__(self, record: SessionRecord, backends: Backends) -> None:
@@ -107,6 +108,8 @@ class Session:
         self._over = anyio.Event()
         self._wake = anyio.Event()
         self._gave_up = False
+        self.changing = anyio.Lock()
+        """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
         self._sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
         self._connection: Connection | None = None
@@ -141,12 +144,23 @@ class Session:
                 await self._save()
             if self.standing.status is Status.FAILED:
                 self._backends.starts.check()
+                self.begin()
                 self._wake.set()
+
+    async def create(self, pairing_number: str | None, **asked: Any) -> None:
+        """Start for a user, who may name the number to pair by a code with; a pairing with another one begins anew."""
+        record = self.standing.record
+        if not record.linked and pairing_number not in (None, record.pairing_number):
+            await self.stop()
+        if not self.running or self.standing.status is Status.FAILED:
+            asked["pairing_number"] = pairing_number
+        await self.start(**asked)
 
     async def autostart(self) -> None:
         """Start, as at the opening of a pool: what stands in the way is told, not raised."""
         try:
-            await self.start()
+            async with self.changing:
+                await self.start()
         except SessionLocked as error:
             self.standing.locked(error.holder)
         except WhatsAppPoolError as error:
@@ -201,9 +215,10 @@ class Session:
 
     async def wait_settled(self, timeout: float | None) -> None:
         """Wait until the session is connected, shows a code, or will not get there by itself."""
+        standing = self.standing
         with self._backends.clock.move_on_after(timeout):
-            while self.standing.status in _UNSETTLED:
-                await self.standing.change()
+            while standing.status in _UNSETTLED or standing.confirmed:
+                await standing.change()
 
     async def wait_until_connected(self, timeout: float | None) -> None:
         """Wait for a live link; raises what the contract of ``WhatsAppSessionPool`` says."""
@@ -224,8 +239,8 @@ class Session:
         await self.wait_settled(self._backends.settings.connect_timeout)
         return await self.send(to, message)
 
-    async def acknowledge_reading(self, operation: MarkRead) -> None:
-        """Show the read marks as soon as the link is live."""
+    async def call_soon(self, operation: Operation) -> None:
+        """Do ``operation`` as soon as the link is live."""
         await self.wait_settled(self._backends.settings.connect_timeout)
         await self.call(operation)
 
@@ -242,8 +257,13 @@ class Session:
     def _live(self) -> Connection:
         standing = self.standing
         if not standing.record.linked:
-            hint = "scan the QR code" if standing.qr else "create the session and scan its QR code"
-            raise AuthenticationRequired(f"session {self.key} is not linked: {hint}", qr=standing.qr)
+            if standing.pairing_code is not None:
+                hint = "type the pairing code into the phone"
+            else:
+                hint = "scan the QR code" if standing.qr else "create the session and scan its QR code"
+            raise AuthenticationRequired(
+                f"session {self.key} is not linked: {hint}", qr=standing.qr, pairing_code=standing.pairing_code
+            )
         if standing.status is not Status.CONNECTED or self._connection is None:
             because = f" ({standing.reason})" if standing.reason else ""
             raise SessionNotConnected(
@@ -254,13 +274,15 @@ class Session:
     def _arrived(self) -> bool:
         standing = self.standing
         if standing.status is Status.CONNECTED:
-            return True
+            # A link that hangs is given up a moment before its end is told.
+            return self._connection is not None
         text = f"session {self.key} is {standing.status}" + (f" ({standing.reason})" if standing.reason else "")
         if standing.status is Status.DISCONNECTED:
             if standing.reason is DisconnectReason.PAIRING_TIMEOUT:
-                raise PairingTimeout(f"session {self.key}: nobody scanned the QR code in time")
+                raise PairingTimeout(f"session {self.key}: nobody confirmed the pairing in time")
             if standing.reason is DisconnectReason.PAIRING_FAILED:
-                raise PairingFailed(f"session {self.key}: the pairing was refused or broke off")
+                because = f" ({standing.last_error})" if standing.last_error else ""
+                raise PairingFailed(f"session {self.key}: the pairing was refused or broke off{because}")
             raise SessionNotConnected(text, status=standing.status, reason=standing.reason)
         if standing.status is Status.LOGGED_OUT:
             raise LoggedOut(text, reason=standing.reason)
@@ -311,7 +333,7 @@ class Session:
                 anyio.create_task_group() as acknowledging,
             ):
                 if log is not None:
-                    self.standing.log = log.say
+                    self.standing.log = log
                     acknowledging.start_soon(log.write)
                 self.standing.update(**asked)
                 await self._save()
@@ -406,7 +428,9 @@ class Session:
         settings, clock, drops = self._backends.settings, self._backends.clock, self._backends.drops
         events = aiter(connection)
         silent = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail="the driver ended without a reason")
-        overdue = LinkEnded(reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s")
+        overdue = unanswered = LinkEnded(
+            reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s"
+        )
         patience: float | None = settings.connect_timeout
         since = clock.monotonic()
         lost = False
@@ -426,8 +450,8 @@ class Session:
                 case PairingQueued():
                     patience = None
                 case PairingStarted() | PairingAccepted():
-                    patience, since = settings.connect_timeout, clock.monotonic()
-                case PairingOffered():
+                    patience, since, overdue = settings.connect_timeout, clock.monotonic(), unanswered
+                case PairingOffered() | PairingCodeOffered():
                     patience, since = event.lifetime + settings.connect_timeout, clock.monotonic()
                     overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
                 case LinkUp():
@@ -451,6 +475,8 @@ class Session:
         match event:
             case PairingOffered():
                 standing.offer_pairing(event)
+            case PairingCodeOffered():
+                standing.offer_code(event)
             case PairingAccepted():
                 standing.pairing_accepted(event)
             case LinkUp():
@@ -479,7 +505,7 @@ class Session:
     def _receive(self, item: InboxItem) -> MessageEvent:
         standing, message = self.standing, item.message
         event = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(message))
-        event._reply, event._mark_read = self.reply, self.acknowledge_reading
+        event._reply, event._call = self.reply, self.call_soon
         if not message.from_me and not item.redelivered:
             standing.messages_received += 1
         standing.active()
@@ -529,7 +555,7 @@ class Session:
             await self._wake.wait()
         if self._wake.is_set():
             standing.attempt, self._gave_up = 0, False
-            standing.apply(Signal.START)
+            self.begin()
         elif standing.status in (Status.FAILED, Status.RESTRICTED):
             gave_up, reason = standing.status is Status.FAILED, standing.reason
             standing.apply(Signal.RETRY, reason)

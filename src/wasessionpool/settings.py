@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -52,6 +52,18 @@ NOT_YET = {
 OTHERS = frozenset({"WHATSAPP_API_KEYS", "WHATSAPP_URL", "WHATSAPP_API_KEY"})
 """Variables of the adapters and of the command line, which are no settings of a pool."""
 
+if TYPE_CHECKING:
+    import os
+
+    class AnyPath:
+        """Says to type checkers that a path may be given as a text, and is a ``Path`` when it is read."""
+
+        def __get__(self, settings: object, owner: object = None) -> Path: ...
+
+        def __set__(self, settings: object, path: str | os.PathLike[str]) -> None: ...
+else:
+    AnyPath = Path
+
 
 class PoolSettings(BaseModel):
     """The settings of a ``WhatsAppSessionPool``; durations are seconds.
@@ -62,7 +74,7 @@ class PoolSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["neonize"] = "neonize"
-    session_path: Path = Path("whatsapp_sessions")
+    session_path: AnyPath = cast("Any", Path("whatsapp_sessions"))
     rate_limit_max: int = Field(default=30, ge=1)
     rate_limit_window: float = Field(default=60.0, ge=1, multiple_of=1, le=86400)
     rate_limit_recipient_max: int = Field(default=30, ge=1)

@@ -11,7 +11,7 @@ from ulid import ULID
 
 from .abc import Clock
 from .bus import Bus
-from .debug_log import Say, line_of
+from .debug_log import DebugLog
 from .errors import PairingFailed, PairingTimeout, StorageError, WorkerCrashed
 from .events import (
     BaseEvent,
@@ -21,11 +21,12 @@ from .events import (
     Event,
     HealthCheckFailedEvent,
     LogoutEvent,
+    PairingCodeEvent,
     QrEvent,
     RestrictedEvent,
     StatusEvent,
 )
-from .links import LinkEnded, LinkUp, PairingAccepted, PairingOffered
+from .links import LinkEnded, LinkUp, PairingAccepted, PairingCodeOffered, PairingOffered
 from .models import DisconnectReason, SessionRecord, SessionStatus, Status, Transition
 from .qr import QRCode
 from .state import ENDED_BY, Signal, next_status
@@ -54,6 +55,7 @@ class Standing:
         self.reason = record.disconnect_reason
         self.health: Literal["ok", "suspect"] = "ok"
         self.qr: QRCode | None = None
+        self.pairing_code: str | None = None
         self.attempt = 0
         self.next_retry_at: datetime | None = None
         self.last_link_held: float | None = None
@@ -65,7 +67,7 @@ class Standing:
         self.presences_missed = 0
         self.receipts_missed = 0
         self.ignored_signals = 0
-        self.log: Say | None = None
+        self.log: DebugLog | None = None
         self._bus = bus
         self._clock = clock
         self._sequence = 0
@@ -95,11 +97,22 @@ class Standing:
             next_retry_at=self.next_retry_at,
             restricted_until=record.restricted_until,
             qr=self.qr,
+            pairing_code=self.pairing_code,
             messages_sent=self.messages_sent,
             messages_received=self.messages_received,
             metadata=record.metadata,
             history=tuple(self._history),
         )
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the phone has confirmed a pairing whose link is not up yet."""
+        return self.status is Status.PAIRING and self.qr is None and self.pairing_code is None
+
+    @property
+    def last_error(self) -> str | None:
+        """What went wrong last, in words."""
+        return self._last_error[0] if self._last_error else None
 
     async def change(self) -> None:
         """Wait until something changes."""
@@ -118,7 +131,7 @@ class Standing:
         self.reason = reason
         self.next_retry_at = None
         if current is not Status.PAIRING:
-            self.qr = None
+            self.qr = self.pairing_code = None
         if current is not self.status:
             previous, self.status = self.status, current
             self._history.append(Transition(time=self._clock.now(), previous=previous, current=current, reason=reason))
@@ -134,10 +147,17 @@ class Standing:
         self.emit(QrEvent, qr=self.qr)
         self._notify()
 
+    def offer_code(self, offer: PairingCodeOffered) -> None:
+        self.apply(Signal.PAIRING_OFFERED)
+        self.pairing_code = offer.code
+        expires_at = self._clock.now() + timedelta(seconds=offer.lifetime)
+        self.emit(PairingCodeEvent, code=offer.code, expires_at=expires_at)
+        self._notify()
+
     def pairing_accepted(self, pairing: PairingAccepted) -> None:
         """The phone confirmed: the device is linked, though not connected yet."""
-        self.qr = None
-        self.update(linked=True, jid=pairing.jid)
+        self.qr = self.pairing_code = None
+        self.update(linked=True, jid=pairing.jid, pairing_number=None)
         self._notify()
 
     def link_up(self, link: LinkUp) -> None:
@@ -149,6 +169,7 @@ class Standing:
         self.health = "ok"
         self.update(
             linked=True,
+            pairing_number=None,
             jid=link.jid,
             lid=link.lid or self.record.lid,
             phone_number=link.phone_number,
@@ -171,7 +192,7 @@ class Standing:
         if end.detail is not None:
             self._last_error = end.detail, self._clock.now()
         if self.log is not None:
-            self.log(f"link ended: {end.reason}{f', {end.detail}' if end.detail else ''}")
+            self.log.say(f"link ended: {end.reason}{f', {end.detail}' if end.detail else ''}")
         if signal is Signal.RESTRICTED:
             self.update(restricted_until=end.until or self._clock.now() + UNKNOWN_BAN)
         if signal is Signal.LOGGED_OUT:
@@ -236,8 +257,8 @@ class Standing:
             metadata=self.record.metadata,
             **fields,
         )
-        if self.log is not None and (line := line_of(event)) is not None:
-            self.log(line)
+        if self.log is not None:
+            self.log.say(event)
         return event
 
     def publish(self, event: Event | BaseEvent) -> None:

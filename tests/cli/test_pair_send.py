@@ -65,3 +65,34 @@ async def test_pair_then_send(start_command: Any, path: Path) -> None:
             assert await unlinked.end() == 1
             assert unlinked.stderr.endswith(f"wasessionpool pair 962302 --session-path {path}\n")
         assert len(ann.received) == 1
+
+
+async def test_what_is_known_of_a_session_and_its_end(start_command: Any, path: Path) -> None:
+    async with WhatsAppServer() as whatsapp:
+        phone = whatsapp.phone(OWN)
+
+        def start(*arguments: str) -> Any:
+            return start_command(
+                *arguments, "--session-path", str(path), driver="loopback", **dict(whatsapp.environment)
+            )
+
+        async with start("pair", "962302") as pairing:
+            await phone.scan((await pairing.next(event="qr"))["text"])
+            await pairing.next(event="linked")
+            assert await pairing.end() == 0
+
+        async with start("logs", "962302") as logs:
+            assert (await logs.end(), logs.stderr) == (0, "")
+        said = [line["text"] for line in logs.printed]
+        assert f"connected jid={OWN}@s.whatsapp.net" in said
+        assert said.count("qr") == 1
+
+        async with start("explain", "962302") as explained:
+            assert (await explained.end(), explained.stderr) == (0, "")
+        assert "The pool that ran it was closed." in explained.printed[0]["text"]
+
+        async with start("delete", "962302") as deleted:
+            assert (await deleted.end(), deleted.stderr) == (0, "")
+        assert deleted.printed[0]["was_linked"] is True
+        assert phone.devices == ()
+        assert [file.name for file in path.iterdir()] == [".pool"]

@@ -13,7 +13,10 @@ from wasessionpool.drivers.neonize.binding import Binding, load_neonize
 from wasessionpool.drivers.neonize.engine import Engine
 from wasessionpool.drivers.neonize.library import Library
 
-EXPORTS = ["Neonize", "Stop", "Disconnect", "Logout", "SendMessage", "MarkRead"]
+EXPORTS = [
+    *("Neonize", "Stop", "Disconnect", "Logout", "SendMessage", "MarkRead"),
+    *("PairPhone", "SendChatPresence", "IsOnWhatsApp"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_every_export_that_is_called_is_checked(
     assert module._mismatch(binding) is None
 
 
-@pytest.mark.parametrize("table", ["EVENT_CODES", "ENUMS"])
+@pytest.mark.parametrize("table", ["EVENT_CODES", "ENUMS", "ARGUMENTS"])
 def test_every_number_is_checked(binding: Binding, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     numbers = getattr(module, table)
     for name, number in numbers.items():

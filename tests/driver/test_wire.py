@@ -27,7 +27,7 @@ from wasessionpool.drivers.neonize.wire import (
     UnknownFrame,
     encode,
 )
-from wasessionpool.links import LinkEnded, PairingOffered
+from wasessionpool.links import LinkEnded, PairingCodeOffered, PairingOffered
 from wasessionpool.messages import MAX_TEXT
 from wasessionpool.models import DisconnectReason
 
@@ -99,6 +99,7 @@ def test_no_representation_shows_a_text_or_a_code() -> None:
     for frame in (
         Perform(call=1, session="s", request=SendText(to="x", text=secret)),
         Happened(session="s", event=PairingOffered(text=secret, lifetime=20)),
+        Happened(session="s", event=PairingCodeOffered(code=secret, lifetime=20)),
         Start(session="s", database="d", inbox="i", inbox_max_bytes=1, device_name="n", proxy=f"http://u:{secret}@h"),
     ):
         assert secret not in repr(frame)

@@ -17,7 +17,7 @@ from wasessionpool.drivers.neonize.wire import MAX_FRAME, Answer, Log, Over, Per
 from wasessionpool.drivers.neonize.worker import DESCRIPTORS
 from wasessionpool.links import LinkEnded, LinkUp, PairingOffered
 from wasessionpool.models import DisconnectReason
-from wasessionpool.operations import LogOut, MarkRead
+from wasessionpool.operations import CheckNumbers, LogOut, MarkRead, React, ShowTyping
 from wasessionpool.testing.whatsapp.server import WORKER_MODULE, WhatsAppServer
 
 from .conftest import NOWHERE
@@ -26,7 +26,14 @@ from .raw_worker import RawWorker, ready_worker
 pytestmark = pytest.mark.anyio
 
 JID = "79001234567@s.whatsapp.net"
-REQUESTS = [SendText(to=JID, text="x"), MarkRead(message_ids=("1",), chat=JID, sender=JID), LogOut()]
+REQUESTS = [
+    SendText(to=JID, text="x"),
+    MarkRead(message_ids=("1",), chat=JID, sender=JID),
+    React(message_id="1", emoji="x", chat=JID, sender=JID),
+    ShowTyping(chat=JID, state="paused"),
+    CheckNumbers(numbers=("79001234567",)),
+    LogOut(),
+]
 
 
 def start(directory: Path, session: str, *, name: str = "wasessionpool", pairing: bool = True) -> Start:
@@ -80,7 +87,9 @@ async def test_calls_on_sessions_that_are_not_live_never_reach_go(worker: RawWor
 async def test_an_operation_that_is_unknown_is_answered_with_a_failure(worker: RawWorker) -> None:
     perform = {"type": "perform", "session": "a:main:1"}
     read = {"type": "mark_read", "message_ids": ["1"], "chat": JID, "sender": JID}
-    for call, request in enumerate([{"type": "get_me"}, {"type": "stop_all"}, read | {"receipt": 99}, None], 1):
+    typing = {"type": "show_typing", "chat": JID, "state": 2}
+    unknown = [{"type": "get_me"}, {"type": "stop_all"}, read | {"receipt": 99}, typing, typing | {"state": "x"}, None]
+    for call, request in enumerate(unknown, 1):
         await worker.say(json.dumps(perform | {"call": call, "request": request}).encode())
         answer = await worker.hear(Answer)
         assert answer.failure is not None

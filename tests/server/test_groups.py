@@ -74,6 +74,8 @@ async def test_members_come_and_go(whatsapp: WhatsAppServer, start_client: Any, 
         await client.call("change_group", group.jid, "promote", BOB)
         await client.call("change_group", group.jid, "remove", ANN)
         assert group.members == {OWN: "superadmin", BOB: "admin"}
+        await group.demote(BOB)
+        assert group.members == {OWN: "superadmin", BOB: "member"}
         await client.call("send", group.jid, "for Bob")
         assert (await bob.next_message()).text == "for Bob"
         assert len(ann.received) == 2

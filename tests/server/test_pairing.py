@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from wasessionpool.testing import PairingError
+from wasessionpool.testing import PairingError, WhatsAppServerError
 from wasessionpool.testing.whatsapp.pairing import Codes, QRCode
 
 KEYS = [base64.b64encode(bytes((number,)) * 32).decode() for number in (1, 2, 3)]
@@ -19,6 +19,7 @@ def test_reading_a_code(text: str) -> None:
     "text", ["", "ref", "ref,a,b,c", ",".join(["ref", *KEYS[:2], base64.b64encode(b"x").decode()])]
 )
 def test_what_is_no_code(text: str) -> None:
+    assert issubclass(PairingError, WhatsAppServerError)
     with pytest.raises(PairingError, match="not a WhatsApp pairing code") as caught:
         QRCode.parse(text)
     assert not text or text not in str(caught.value)

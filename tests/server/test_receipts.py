@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
-from wasessionpool.testing import WhatsAppServer
+from wasessionpool.testing import ReceivedReceipt, WhatsAppServer
 
 pytestmark = pytest.mark.anyio
 
@@ -29,8 +30,12 @@ async def test_a_contact_sends_receipts_of_every_kind(whatsapp: WhatsAppServer, 
         sent = await client.call("send", ANN, "question")
         message = await ann.next_message()
         await next_receipt(client, DELIVERED)
-        for kind, number in (("read", READ), ("played", PLAYED), ("inactive", INACTIVE)):
-            await ann.send_receipt(message, kind)
+        for tell, number in (
+            (ann.read, READ),
+            (ann.play, PLAYED),
+            (partial(ann.send_receipt, kind="inactive"), INACTIVE),
+        ):
+            await tell(message)
             receipt = await next_receipt(client, number)
             assert (receipt["ids"], receipt["sender"], receipt["from_me"]) == ([sent], f"77{ANN}", False)
         await whatsapp.phone(OWN).wait_delivered()
@@ -77,7 +82,8 @@ async def test_receipts_of_a_client_reach_the_author(whatsapp: WhatsAppServer, s
         await pair(one)
         await pair(two)
         first, second = await ann.send(OWN, "one"), await ann.send(OWN, "two")
-        assert (await ann.wait_receipt(first, "inactive")).sender == OWN
+        receipt = await ann.wait_receipt(first, "inactive")
+        assert receipt == ReceivedReceipt((first,), OWN, "inactive")
         await one.call("mark", "READ", f"77{ANN}", f"77{ANN}@lid", first, second)
         assert (await ann.wait_receipt(second, "read")).message_ids == (first, second)
         read = await next_receipt(two, READ)

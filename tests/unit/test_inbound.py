@@ -13,7 +13,7 @@ import pytest
 
 from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, Status, StorageError, WhatsAppSessionPool
 from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
-from wasessionpool.events import MessageEvent
+from wasessionpool.events import ErrorEvent, MessageEvent, PresenceEvent, TypingEvent
 from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, ReceiptsReceived, TypingChanged
 from wasessionpool.models import Contact, InboundReceipt, Presence, SessionKey, Typing
 from wasessionpool.stores.memory import MemoryStore
@@ -299,7 +299,10 @@ async def test_presence_typing_and_a_full_inbox_are_told(
         driver.link.report(TypingChanged(typing=Typing(chat=BOB, sender=BOB, state="composing"), missed=2))
         driver.link.report(InboxBlocked(code="backlog_full", detail="the inbox is full"))
         presence, typing, error = [await anext(events) for _ in range(3)]
-        assert (presence.contact, presence.available) == (BOB, True)  # type: ignore[union-attr]
-        assert (typing.sender, typing.state) == (BOB, "composing")  # type: ignore[union-attr]
-        assert error.code == "backlog_full"  # type: ignore[union-attr]
+        assert isinstance(presence, PresenceEvent)
+        assert (presence.contact, presence.available) == (BOB, True)
+        assert isinstance(typing, TypingEvent)
+        assert (typing.sender, typing.state) == (BOB, "composing")
+        assert isinstance(error, ErrorEvent)
+        assert error.code == "backlog_full"
         assert (await pool.get_metrics()).presences_dropped == 5

@@ -31,6 +31,19 @@ def test_a_key_prints_short_and_says_where_it_lies() -> None:
     assert str(SessionKey("962302", "sales").directory) == "962302/devices/sales"
 
 
+def test_keys_that_differ_in_case_fold_to_one() -> None:
+    assert SessionKey("Shop", "Sales").folded() == SessionKey("shop", "sales").folded()
+    assert SessionKey("shop").folded() != SessionKey("shop", "sales").folded()
+
+
+def test_a_blank_record_keeps_what_the_user_gave() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    record = SessionRecord(
+        company_id="962302", proxy="http://p:1", metadata={"a": 1}, linked=True, jid="1@lid", created_at=now
+    )
+    assert record.blank() == SessionRecord(company_id="962302", proxy="http://p:1", metadata={"a": 1}, created_at=now)
+
+
 @pytest.mark.parametrize("bad", ["", "  \n", 5, None, b"x", "\ud800"])
 def test_messages_that_cannot_be_sent(bad: object) -> None:
     with pytest.raises(InvalidMessage):

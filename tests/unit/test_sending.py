@@ -22,7 +22,6 @@ from wasessionpool import (
     WhatsAppSessionPool,
 )
 from wasessionpool.events import Event
-from wasessionpool.operations import LogOut
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.driver import FakeDriver, FakeLink
 
@@ -279,12 +278,12 @@ async def test_a_call_that_hangs_recycles_the_link(
 
         async def call() -> None:
             try:
-                await pool.session(COMPANY).call(LogOut())
+                await pool.session(COMPANY).typing("79001234567")
             except DriverError as error:
                 raised.append(error)
 
         tasks.start_soon(call)
         await clock.advance(30)
-        assert [str(error) for error in raised] == [f"session {COMPANY}: log_out was not done in time"]
+        assert [str(error) for error in raised] == [f"session {COMPANY}: show_typing was not done in time"]
         now = await pool.get_session_status(COMPANY)
         assert (now.status, now.disconnect_reason) == (Status.RECONNECTING, DisconnectReason.STALLED)

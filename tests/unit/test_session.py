@@ -18,6 +18,7 @@ from wasessionpool import (
     PairingFailed,
     PairingTimeout,
     PoolClosed,
+    PoolMetrics,
     RateLimitExceeded,
     SendTimeout,
     SessionFailed,
@@ -25,6 +26,7 @@ from wasessionpool import (
     SessionLocked,
     SessionNotConnected,
     Status,
+    Transition,
     WhatsAppPoolError,
     WhatsAppSessionPool,
     WorkerCrashed,
@@ -504,16 +506,16 @@ async def test_a_hanging_call_is_told_and_recycles_the_link(
     async def hang(operation: Operation) -> None:
         await anyio.sleep_forever()
 
-    async def log_out() -> None:
+    async def call() -> None:
         with pytest.raises(DriverError):
-            await pool.session(COMPANY).call(LogOut())
+            await pool.session(COMPANY).is_on_whatsapp("+79001234567")
 
     async with open_pool() as pool:
         link = await linked(pool, driver, clock)
         monkeypatch.setattr(link, "call", hang)
         seen.clear()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(log_out)
+            tasks.start_soon(call)
             await clock.advance(30)
         await clock.advance()
     assert [(e.type, getattr(e, "reason", None)) for e in seen][:3] == [
@@ -767,3 +769,15 @@ async def test_an_immediate_reset_of_the_counter_still_backs_off(
         link.end(DisconnectReason.NETWORK)
         await clock.advance(16)
     assert [e.attempt for e in seen if e.type == "reconnecting"] == [1, 2, 3]
+
+
+async def test_the_metrics_and_the_history_say_what_happened(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool() as pool:
+        await linked(pool, driver, clock)
+        await pool.send_message(COMPANY, "79001234567", "Hello")
+        assert await pool.get_metrics() == PoolMetrics(total_sessions=1, active_connections=1, messages_sent=1)
+        first, *_, last = (await status(pool)).history
+        assert first == Transition(time=clock.now(), previous=Status.DISCONNECTED, current=Status.CONNECTING)
+        assert last == Transition(time=clock.now(), previous=Status.PAIRING, current=Status.CONNECTED)

@@ -158,7 +158,7 @@ def extras() -> Finding:
     needs: dict[str, list[str]] = {}
     for requirement in importlib.metadata.requires("wasessionpool") or ():
         match = re.match(r"([\w.-]+)[^;]*;.*extra == ['\"]([\w-]+)", requirement)
-        if match and match[1] != "wasessionpool" and match[2] not in ("all", "dev"):
+        if match and match[1] != "wasessionpool" and match[2] not in ("all", "dev", "docs"):
             needs.setdefault(match[2], []).append(match[1])
     missing = [extra for extra, names in needs.items() if not all(map(_installed, names))]
     there = f"installed: {', '.join(sorted(needs.keys() - set(missing)))}"

@@ -63,7 +63,7 @@ async def _wait_connected(pool: WhatsAppSessionPool, key: SessionKey, timeout: f
 async def _give_up(pool: WhatsAppSessionPool, key: SessionKey) -> None:
     """Let no later start of the application offer codes that nobody asked for."""
     known = [status for status in await pool.get_sessions(key.company_id) if status.device == key.device]
-    if known and not pool.session(key.company_id, device=key.device).standing.record.linked:
+    if known and not pool.session(key.company_id, device=key.device).linked:
         await pool.disconnect(key.company_id, device=key.device)
 
 

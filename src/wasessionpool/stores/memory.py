@@ -43,6 +43,8 @@ class MemoryStore:
 
     async def delete(self, key: SessionKey) -> None:
         self._records.pop(key, None)
+        if self._temporary is not None:
+            _empty(Path(self._temporary.name) / key.directory)
 
     async def records(self) -> AsyncIterator[SessionRecord]:
         for _, record in list(self._records.values()):
@@ -54,3 +56,10 @@ class MemoryStore:
             raise StorageError("the store is not open: enter it with `async with` first")
         directory = private_directory(Path(self._temporary.name) / key.directory)
         yield DeviceLocation(directory / "device.db", directory / "inbox")
+
+
+def _empty(directory: Path) -> None:
+    """Remove the files; the directories in it belong to other devices."""
+    for path in directory.glob("*"):
+        if path.is_file():
+            path.unlink()

@@ -9,6 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wasessionpool.testing.clock import FakeClock as FakeClock
+    from wasessionpool.testing.conformance import DriverUnderTest as DriverUnderTest
+    from wasessionpool.testing.conformance import FarEnd as FarEnd
+    from wasessionpool.testing.conformance import check_clock as check_clock
+    from wasessionpool.testing.conformance import check_coordinator as check_coordinator
+    from wasessionpool.testing.conformance import check_driver as check_driver
+    from wasessionpool.testing.conformance import check_hook as check_hook
+    from wasessionpool.testing.conformance import check_limiter as check_limiter
+    from wasessionpool.testing.conformance import check_store as check_store
+    from wasessionpool.testing.conformance import sample_events as sample_events
+    from wasessionpool.testing.coordinator import FakeCoordinator as FakeCoordinator
+    from wasessionpool.testing.driver import FakeDriver as FakeDriver
+    from wasessionpool.testing.driver import FakeInbox as FakeInbox
+    from wasessionpool.testing.driver import FakeLink as FakeLink
     from wasessionpool.testing.whatsapp.contact import Contact as Contact
     from wasessionpool.testing.whatsapp.errors import PairingError as PairingError
     from wasessionpool.testing.whatsapp.errors import StateError as StateError
@@ -21,23 +35,62 @@ if TYPE_CHECKING:
     from wasessionpool.testing.whatsapp.server import WhatsAppServer as WhatsAppServer
 
 _MODULES = {
-    "Contact": "contact",
-    "Group": "group",
-    "LinkedDevice": "phone",
-    "PairingError": "errors",
-    "Phone": "phone",
-    "ReceivedMessage": "messages",
-    "ReceivedReceipt": "messages",
-    "StateError": "errors",
-    "WhatsAppServer": "server",
-    "WhatsAppServerError": "errors",
+    "Contact": "whatsapp.contact",
+    "DriverUnderTest": "conformance",
+    "FakeClock": "clock",
+    "FakeCoordinator": "coordinator",
+    "FakeDriver": "driver",
+    "FakeInbox": "driver",
+    "FakeLink": "driver",
+    "FarEnd": "conformance",
+    "Group": "whatsapp.group",
+    "LinkedDevice": "whatsapp.phone",
+    "PairingError": "whatsapp.errors",
+    "Phone": "whatsapp.phone",
+    "ReceivedMessage": "whatsapp.messages",
+    "ReceivedReceipt": "whatsapp.messages",
+    "StateError": "whatsapp.errors",
+    "WhatsAppServer": "whatsapp.server",
+    "WhatsAppServerError": "whatsapp.errors",
+    "check_clock": "conformance",
+    "check_coordinator": "conformance",
+    "check_driver": "conformance",
+    "check_hook": "conformance",
+    "check_limiter": "conformance",
+    "check_store": "conformance",
+    "sample_events": "conformance",
 }
 
-__all__ = sorted(_MODULES)
+__all__ = [
+    "Contact",
+    "DriverUnderTest",
+    "FakeClock",
+    "FakeCoordinator",
+    "FakeDriver",
+    "FakeInbox",
+    "FakeLink",
+    "FarEnd",
+    "Group",
+    "LinkedDevice",
+    "PairingError",
+    "Phone",
+    "ReceivedMessage",
+    "ReceivedReceipt",
+    "StateError",
+    "WhatsAppServer",
+    "WhatsAppServerError",
+    "check_clock",
+    "check_coordinator",
+    "check_driver",
+    "check_hook",
+    "check_limiter",
+    "check_store",
+    "sample_events",
+]
 
 
 def __getattr__(name: str) -> Any:
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.whatsapp.{module}"), name)
+    return getattr(import_module(f"{__name__}.{module}"), name)

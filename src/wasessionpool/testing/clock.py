@@ -20,12 +20,15 @@ class FakeClock:
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
 
     def now(self) -> datetime:
+        """Return the aware UTC time, which begins at ``start``."""
         return self._start + timedelta(seconds=self._elapsed)
 
     def monotonic(self) -> float:
+        """Return the seconds that were let pass."""
         return self._elapsed
 
     async def sleep(self, seconds: float) -> None:
+        """Wait until ``seconds`` were let pass."""
         if seconds <= 0:
             await anyio.lowlevel.checkpoint()
             return
@@ -34,6 +37,7 @@ class FakeClock:
         await rung.wait()
 
     def move_on_after(self, seconds: float | None) -> anyio.CancelScope:
+        """Return a scope that is cancelled once ``seconds`` were let pass; ``None``: never."""
         scope = anyio.CancelScope()
         if seconds is not None:
             self._alarm(seconds, scope.cancel)

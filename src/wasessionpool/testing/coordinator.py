@@ -20,6 +20,7 @@ class FakeCoordinator:
 
     @asynccontextmanager
     async def own(self, key: SessionKey) -> AsyncIterator[Ownership]:
+        """Own the session; raises ``SessionLocked`` where it is owned already."""
         if key in self.owned:
             raise SessionLocked(f"session {key} is run by another pool", holder="another pool")
         self._fences[key] += 1

@@ -57,6 +57,10 @@ FIELDS = {
     "Presence": "From Unavailable LastSeen",
     "ChatPresence": "MessageSource State Media",
     "LogEntry": "Level Name",
+    "PairPhoneParams": "phone showPushNotification clientType clientDisplayName",
+    "PairPhoneReturnFunction": "Code Error",
+    "IsOnWhatsAppReturnFunction": "IsOnWhatsAppResponse Error",
+    "IsOnWhatsAppResponse": "Query IsIn",
 }
 ENUMS = {
     "PairStatus.SUCCESS": 2,
@@ -68,6 +72,16 @@ ENUMS = {
     "UNKNOWN_LOGOUT": 5,
 }
 """What is read of neonize's messages: their fields, and the numbers that mean something."""
+
+CHROME = 1
+ARGUMENTS = {
+    "ClientType.CHROME": CHROME,
+    "ChatPresence.CHAT_PRESENCE_COMPOSING": 0,
+    "ChatPresence.CHAT_PRESENCE_PAUSED": 1,
+    "ChatPresenceMedia.CHAT_PRESENCE_MEDIA_TEXT": 0,
+    "ChatPresenceMedia.CHAT_PRESENCE_MEDIA_AUDIO": 1,
+}
+"""The numbers that are handed to Go as they are."""
 
 CALLBACKS = {
     "func_string": (VOID_P, VOID_P),
@@ -206,6 +220,9 @@ def _odd_export(binding: Binding) -> str | None:
         "Logout": ([CHAR_P], text),
         "SendMessage": ([CHAR_P, CHAR_P, INT, CHAR_P, INT], data),
         "MarkRead": ([CHAR_P, CHAR_P, INT, CHAR_P, INT, CHAR_P, INT, CHAR_P], text),
+        "PairPhone": ([CHAR_P, CHAR_P, INT], data),
+        "SendChatPresence": ([CHAR_P, CHAR_P, INT, INT, INT], text),
+        "IsOnWhatsApp": ([CHAR_P, CHAR_P], data),
     }
     for name, (arguments, result) in interface.items():
         export = getattr(binding.gocode, name, None)
@@ -224,6 +241,11 @@ def _odd_event(events: Any) -> str | None:
     for name, fields in FIELDS.items():
         if missing := sorted(set(fields.split()) - set(getattr(events, name).DESCRIPTOR.fields_by_name)):
             return f"{name} has no {missing[0]}"
+    arguments = importlib.import_module("neonize.utils.enum")
+    for name, number in ARGUMENTS.items():
+        kind, _, member = name.partition(".")
+        if getattr(getattr(arguments, kind), member).value != number:
+            return f"{name} has another number"
     for name, number in ENUMS.items():
         message, _, member = name.rpartition(".")
         if getattr(getattr(events, message) if message else events, member, None) != number:

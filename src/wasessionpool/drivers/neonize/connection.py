@@ -33,6 +33,7 @@ from ...links import (
     LinkLost,
     LinkUp,
     PairingAccepted,
+    PairingCodeOffered,
     PairingOffered,
     PairingQueued,
     PairingStarted,
@@ -165,7 +166,8 @@ class NeonizeConnection:
 
     async def call(self, operation: Operation) -> Any:
         """Do ``operation``; raises ``SessionNotConnected`` or ``DriverError``."""
-        await self._ask(operation)
+        answer = await self._ask(operation)
+        return answer.registered.numbers if answer.registered is not None else None
 
     async def run(self) -> None:
         """Live until the link has ended or ``close`` was called, and the device's database is free."""
@@ -244,7 +246,7 @@ class NeonizeConnection:
 
         def take(event: DriverEvent) -> None:
             match event:
-                case PairingOffered() if not accepted.is_set():
+                case PairingOffered() | PairingCodeOffered() if not accepted.is_set():
                     self._take(event)
                 case PairingAccepted():
                     accepted.set()
@@ -360,6 +362,7 @@ class NeonizeConnection:
             device_name=name if isinstance(name, str) else name(self._record),
             proxy=self._record.proxy,
             pairing=pairing,
+            pairing_number=self._record.pairing_number,
         )
 
     def _take(self, event: DriverEvent) -> None:

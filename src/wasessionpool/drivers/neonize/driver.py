@@ -106,6 +106,7 @@ class NeonizeDriver:
                 inboxes={},
             )
             self._reading = anyio.CapacityLimiter(INBOX_THREADS)
+            tasks.start_soon(fleet.recycle, name="recycling of workers")
             self._tasks = tasks
             self._stack = stack.pop_all()
         return self

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from ...links import DriverEvent, InboxBlocked, LinkEnded, PresenceChanged, ReceiptsReceived, TypingChanged
 from ...models import Contact, DisconnectReason
-from ...operations import LogOut, MarkRead
+from ...operations import CheckNumbers, LogOut, MarkRead, React, ShowTyping
 from . import convert, texts
 from .binding import EVENT_CODES, Binding
 from .gate import SETTLE, Gate
@@ -35,6 +35,7 @@ from .wire import (
     Log,
     Over,
     Perform,
+    Registered,
     Report,
     Running,
     SendText,
@@ -202,7 +203,7 @@ class Engine:
         if session := self._live.get(ctypes.string_at(key)):
             self._has_started(session)
             code, now = ctypes.string_at(address).decode(), time.monotonic()
-            self._pump.put(lambda: self._say(session, session.offered(code, now)))
+            self._pump.put(lambda: self._offer(session, code, now))
 
     def _on_status(self, key: int, address: int) -> None:
         if session := self._live.get(ctypes.string_at(key)):
@@ -214,6 +215,23 @@ class Engine:
         # Go's log lines hold phone numbers and message ids: they are counted by their source, never passed on.
         data = ctypes.string_at(address, size) if address and size > 0 else b""
         self._pump.put(lambda: self._count_log(data))
+
+    def _offer(self, session: Hosted, code: str, at: float) -> None:
+        self._say(session, session.offered(code, at))
+        if session.wants_code:
+            # WhatsApp may take up to 75 s to answer.
+            threading.Thread(target=self._ask_for_code, args=(session,), name="pairing code", daemon=True).start()
+
+    def _ask_for_code(self, session: Hosted) -> None:
+        outcome: str | Failure = Failure(kind="not_connected", detail="the session has ended")
+        try:
+            with self._gate.call():
+                if session.key in self._live:
+                    outcome = self._library.pair_phone(session.key, session.start.pairing_number or "")
+        except Exception as error:  # noqa: BLE001 - the pairing must end with a reason, whatever happened
+            outcome = Failure(kind="failed", detail=type(error).__name__)
+        answered = session.code_answered(outcome, time.monotonic())
+        self._pump.put(lambda: self._say(session, answered))
 
     def _has_started(self, session: Hosted) -> None:
         if session.window is not None:
@@ -405,13 +423,21 @@ class Engine:
                 return Answer(call=call.call, failure=Failure(kind="not_connected", detail="the session has ended"))
             match request:
                 case SendText():
-                    outcome: Sent | Failure | None = library.send(session.key, request)
+                    outcome: Sent | Registered | Failure | None = library.send(session.key, request)
+                case React():
+                    outcome = library.react(session.key, request)
+                case ShowTyping():
+                    outcome = library.show_typing(session.key, request)
+                case CheckNumbers():
+                    outcome = library.check_numbers(session.key, request)
                 case MarkRead():
                     outcome = library.mark_read(session.key, request)
                 case LogOut():
                     outcome = library.log_out(session.key)
         if isinstance(outcome, Failure):
             return Answer(call=call.call, failure=outcome)
+        if isinstance(outcome, Registered):
+            return Answer(call=call.call, registered=outcome)
         return Answer(call=call.call, sent=outcome)
 
     def _count_log(self, data: bytes) -> None:

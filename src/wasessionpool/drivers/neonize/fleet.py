@@ -65,6 +65,7 @@ class Fleet:
         self._respawn = respawn
         self._workers: dict[WorkerProcess, list[Place]] = {}
         self._draining: WorkerProcess | None = None
+        self._vitals_told = anyio.Event()
         self._closing = False
 
     def workers(self) -> tuple[WorkerMetrics, ...]:
@@ -109,6 +110,7 @@ class Fleet:
     async def quit(self) -> None:
         """End all workers: asked first, killed after ``QUIT_TIMEOUT``."""
         self._closing = True
+        self._vitals_told.set()
         workers = tuple(self._workers)
         for worker in workers:
             # One that hosts nothing yet would first finish its import.
@@ -154,17 +156,18 @@ class Fleet:
         if spare.role == "spare":
             spare.kill()
 
-    def _look(self) -> None:
-        """Begin to drain a worn worker, unless one is being drained."""
-        if self._draining is not None:
-            return
-        for worker in self._workers:
-            old = time.monotonic() - worker.began >= self._limits.min_age
-            if old and worker.role == "shard" and worker.alive and (wear := self._wear(worker)):
-                logger.info("worker %s is recycled, at %s", worker.pid, wear)
-                self._draining = worker
-                self._tasks.start_soon(self._drain, worker, name="drain of a worker")
-                return
+    async def recycle(self) -> None:
+        """Drain workers that are worn, one at a time, until the fleet quits."""
+        while not self._closing:
+            await self._vitals_told.wait()
+            self._vitals_told = anyio.Event()
+            for worker in () if self._closing else tuple(self._workers):
+                old = time.monotonic() - worker.began >= self._limits.min_age
+                if old and worker.role == "shard" and worker.alive and (wear := self._wear(worker)):
+                    logger.info("worker %s is recycled, at %s", worker.pid, wear)
+                    self._draining = worker
+                    await self._drain(worker)
+                    self._draining = None
 
     async def _drain(self, worker: WorkerProcess) -> None:
         """Move a worker's sessions elsewhere, one at a time, and wait for its end."""
@@ -181,13 +184,10 @@ class Fleet:
                     await place.settled.wait()
         except WhatsAppPoolError as error:
             logger.warning("worker %s is not recycled, since another died: %s", worker.pid, error.message)
-            self._draining = None
             return
         worker.quit()
         await worker.gone.wait()
         self.restarts += not worker.failed
-        self._draining = None
-        self._look()
 
     def _judge(self, hostings: Collection[Hosting]) -> Collection[SessionKey]:
         starting = [hosting.key for hosting in hostings if hosting.starting]
@@ -210,7 +210,7 @@ class Fleet:
         return worker
 
     def _spawn(self, role: WorkerRole) -> WorkerProcess:
-        worker = WorkerProcess(role, self._launch, watch=self._look, judge=self._judge)
+        worker = WorkerProcess(role, self._launch, watch=lambda: self._vitals_told.set(), judge=self._judge)
         self._workers[worker] = []
         self._tasks.start_soon(self._run, worker, name=f"{role} worker")
         return worker

@@ -17,6 +17,7 @@ from ...links import (
     LinkLost,
     LinkUp,
     PairingAccepted,
+    PairingCodeOffered,
     PairingOffered,
 )
 from ...models import Contact, DisconnectReason
@@ -25,11 +26,14 @@ from .gate import Window
 from .inbox import InboxWriter
 from .lease import Lease
 from .news import News
-from .wire import Perform, Start
+from .wire import Failure, Perform, Start
 
 FIRST_CODE, NEXT_CODE = 60.0, 20.0
 """Seconds a code lives: whatsmeow shows the first of six for 60, any other for 20. neonize does not say how many the
 server sent; WhatsApp sends six, and with fewer the first code's lifetime is said too long, never too short."""
+
+ALL_CODES = FIRST_CODE + 5 * NEXT_CODE
+"""Seconds until the last QR has expired and the line is closed; a code for typing in ends with them."""
 
 LAST_CODE_SLACK = (-1.0, 2.0)
 """How far from its lifetime's end the last code is taken to have expired; else the line broke: both are ``timeout``."""
@@ -67,7 +71,7 @@ class Hosted:
         self.me = Contact(id="")
         self._push_name: str | None = None
         self._offers = 0
-        self._offered_at = 0.0
+        self._offered_at = self._first_offered_at = 0.0
         self._fault_at = float("-inf")
 
     def interpret(self, name: str, event: Any) -> DriverEvent | None:
@@ -106,14 +110,28 @@ class Hosted:
                 return KeepAliveRestored()
         return None
 
-    def offered(self, code: str, at: float) -> DriverEvent:
+    @property
+    def wants_code(self) -> bool:
+        """Whether a code for typing in is to be asked for now: the first QR shows that WhatsApp listens."""
+        return self.start.pairing_number is not None and self._offers == 1
+
+    def offered(self, code: str, at: float) -> DriverEvent | None:
         """Say what a QR code means, which the client showed at the monotonic time ``at``."""
         if not self.start.pairing:
             return LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="the device's keys are gone")
         lifetime = NEXT_CODE if self._offers else FIRST_CODE
+        self._first_offered_at = self._first_offered_at if self._offers else at
         self._offers += 1
         self._offered_at = at
+        if self.start.pairing_number is not None:
+            return None
         return PairingOffered(text=code, lifetime=lifetime)
+
+    def code_answered(self, outcome: str | Failure, at: float) -> DriverEvent:
+        """Say what became of the question for a code to type in, which was answered at the monotonic time ``at``."""
+        if isinstance(outcome, Failure):
+            return LinkEnded(reason=DisconnectReason.PAIRING_FAILED, detail=f"no code: {outcome.detail}")
+        return PairingCodeOffered(code=outcome, lifetime=max(0.0, self._first_offered_at + ALL_CODES - at))
 
     def pairing_ended(self, status: str, at: float) -> DriverEvent | None:
         """Say what the end of the codes means; a success is said by the pair event that follows."""

@@ -157,7 +157,7 @@ class InboxReader:
         # Shielded: a connection is used by one thread at a time, and an abandoned one would go on using it.
         with anyio.CancelScope(shield=True):
             result = await to_thread.run_sync(self._work, work, default, limiter=self._limiter)
-        return result  # noqa: RET504 - from within the scope mypy thinks that it may be missing
+        return result  # noqa: RET504 - from within the scope it may be missing  # pyright: ignore[reportReturnType]
 
     def _work(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
         try:

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...operations import MarkRead
+from ...operations import CheckNumbers, MarkRead, React, ShowTyping
 from . import texts
-from .binding import EVENT_CODES, Binding
-from .wire import Failure, SendText, Sent, Start
+from .binding import CHROME, EVENT_CODES, Binding
+from .wire import Failure, Registered, SendText, Sent, Start
 
 _SUBSCRIBED = bytes(code for code in EVENT_CODES.values() if code)
 _DSN = "?_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_foreign_keys=on&_z="
 """Options for neonize's database name; the last swallows the ``?_foreign_keys=on`` that neonize appends."""
+
+_TYPING = {"composing": (0, 0), "recording": (0, 1), "paused": (1, 0)}
+"""neonize's state and medium; Go ends the process on any other number."""
 
 QUESTION_TIMEOUT = 75.0
 """Seconds after which whatsmeow gives a question to the server up."""
@@ -86,9 +89,22 @@ class Library:
         sent nobody can read.
         """
         content = self._binding.content
-        to = self._jid(request.to)
         text = content.ExtendedTextMessage(text=request.text)
-        body = content.Message(extendedTextMessage=text).SerializeToString()
+        return self._send(key, request.to, content.Message(extendedTextMessage=text))
+
+    def react(self, key: bytes, request: React) -> Failure | None:
+        """Send a reaction; what is known of it then is what ``send`` says."""
+        content = self._binding.content.Message()
+        reaction, target = content.reactionMessage, content.reactionMessage.key
+        reaction.text, reaction.senderTimestampMS = request.emoji, int(time.time() * 1000)
+        target.ID, target.remoteJID, target.fromMe = request.message_id, request.chat, request.from_me
+        if request.chat.endswith("@g.us") and not request.from_me:
+            target.participant = request.sender
+        outcome = self._send(key, request.chat, content)
+        return outcome if isinstance(outcome, Failure) else None
+
+    def _send(self, key: bytes, recipient: str, content: Any) -> Sent | Failure:
+        to, body = self._jid(recipient), content.SerializeToString()
         begin = time.monotonic()
         returned = self._gocode.SendMessage(key, to, len(to), body, len(body))
         outcome = self._binding.events.SendMessageReturnFunction.FromString(returned)
@@ -104,6 +120,35 @@ class Library:
         return _failure(
             self._gocode.MarkRead(key, ids, int(time.time()), chat, len(chat), sender, len(sender), b"read")
         )
+
+    def show_typing(self, key: bytes, request: ShowTyping) -> Failure | None:
+        chat = self._jid(request.chat)
+        return _failure(self._gocode.SendChatPresence(key, chat, len(chat), *_TYPING[request.state]))
+
+    def check_numbers(self, key: bytes, request: CheckNumbers) -> Registered | Failure:
+        numbers = " ".join(f"+{number}" for number in request.numbers).encode()
+        returned = self._gocode.IsOnWhatsApp(key, numbers)
+        outcome = self._binding.events.IsOnWhatsAppReturnFunction.FromString(returned)
+        if outcome.Error:
+            return texts.failure(outcome.Error)
+        # A query comes back as it was sent, a phone number's JID.
+        found = {user.Query.partition("@")[0].removeprefix("+") for user in outcome.IsOnWhatsAppResponse if user.IsIn}
+        return Registered(numbers=tuple(number for number in request.numbers if number in found))
+
+    def pair_phone(self, key: bytes, number: str) -> str | Failure:
+        """Ask WhatsApp to link by a code, up to 75 s, and return it; the number's phone shows where to type it in.
+
+        WhatsApp takes the name of a common browser and system only; the phone lists the device under its own name.
+        """
+        kind = self._binding.events.PairPhoneParams
+        asked = kind(phone=number, showPushNotification=True, clientType=CHROME, clientDisplayName="Chrome (Linux)")
+        body = asked.SerializeToString()
+        returned = self._gocode.PairPhone(key, body, len(body))
+        outcome = self._binding.events.PairPhoneReturnFunction.FromString(returned)
+        if outcome.Error:
+            return texts.failure(outcome.Error)
+        code: str = outcome.Code.replace("-", "")
+        return code
 
     def log_out(self, key: bytes) -> Failure | None:
         """Unlink the device, and delete its keys once the server agreed."""

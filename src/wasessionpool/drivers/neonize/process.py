@@ -128,7 +128,7 @@ class WorkerProcess:
         watch: Callable[[], None],
         judge: Callable[[Collection[Hosting]], Collection[SessionKey]],
     ) -> None:
-        self.role = role
+        self.role: WorkerRole = role
         self.starts = 0
         self.began = time.monotonic()
         self.vitals: Vitals | None = None

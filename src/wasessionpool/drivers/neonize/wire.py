@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ...links import DriverEvent
 from ...models import Frozen
-from ...operations import LogOut, MarkRead
+from ...operations import CheckNumbers, LogOut, MarkRead, React, ShowTyping
 
 MAX_FRAME = 512 * 1024
 """Bytes in a frame. A text of 65,536 control characters is the longest content: 384 KiB once JSON escaped it."""
@@ -39,11 +39,11 @@ class SendText(Frozen):
     text: str = Field(repr=False)
 
 
-Request = Annotated[SendText | LogOut | MarkRead, Field(discriminator="type")]
+Request = Annotated[SendText | LogOut | MarkRead | React | ShowTyping | CheckNumbers, Field(discriminator="type")]
 
 
 class Start(Frozen):
-    """Host ``session``; with ``pairing``, its device is not linked yet."""
+    """Host ``session``; with ``pairing``, its device is not linked yet, and is to be by a code with a number."""
 
     type: Literal["start"] = "start"
     session: str
@@ -53,6 +53,7 @@ class Start(Frozen):
     device_name: str
     proxy: str | None = Field(default=None, repr=False)
     pairing: bool = False
+    pairing_number: str | None = None
 
 
 class Stop(Frozen):
@@ -157,12 +158,19 @@ class Sent(Frozen):
     timestamp: int
 
 
+class Registered(Frozen):
+    """Those of the ``numbers`` asked for that are on WhatsApp, as digits."""
+
+    numbers: tuple[str, ...]
+
+
 class Answer(Frozen):
     """The outcome of a call."""
 
     type: Literal["answer"] = "answer"
     call: int
     sent: Sent | None = None
+    registered: Registered | None = None
     failure: Failure | None = None
 
 

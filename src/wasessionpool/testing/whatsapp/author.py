@@ -25,10 +25,12 @@ class Author:
 
     @property
     def number(self) -> str:
+        """The account's number, digits only."""
         return self._account.number
 
     @property
     def name(self) -> str:
+        """The name that others see with its messages."""
         return self._account.name
 
     @property

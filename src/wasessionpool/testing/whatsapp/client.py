@@ -125,8 +125,17 @@ class _Session:
                 connection.send(route_receipt(self._network, companion, stanza))
             case "ack":
                 companion.take_ack(stanza)
+            case "chatstate":
+                self._pass_on_typing(stanza)
             case "call":
                 connection.send(ack(stanza))
+
+    def _pass_on_typing(self, stanza: Node) -> None:
+        """Show the devices of another account that are online that someone writes; WhatsApp keeps it for no other."""
+        to = stanza.attrs.get("to")
+        account = self._network.find(to) if isinstance(to, JID) else None
+        for connection in account.connections() if account is not None else ():
+            connection.send(node("chatstate", {"from": self._companion.lid}, stanza.children))
 
     def _take_message(self, stanza: Node) -> None:
         faults = self._companion.account.faults

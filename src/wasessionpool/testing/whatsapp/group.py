@@ -25,10 +25,12 @@ class Group:
 
     @property
     def jid(self) -> str:
+        """Where its members write to: `…@g.us`."""
         return str(self._chat.jid)
 
     @property
     def subject(self) -> str:
+        """The group's name."""
         return self._chat.subject
 
     @property
@@ -37,6 +39,7 @@ class Group:
         return dict(self._chat.members)
 
     async def add(self, *numbers: str) -> None:
+        """Take accounts in, by their numbers."""
         await self._change("add", numbers)
 
     async def remove(self, *numbers: str) -> None:
@@ -44,12 +47,15 @@ class Group:
         await self._change("remove", numbers)
 
     async def promote(self, *numbers: str) -> None:
+        """Make members admins."""
         await self._change("promote", numbers)
 
     async def demote(self, *numbers: str) -> None:
+        """Make admins members."""
         await self._change("demote", numbers)
 
     async def rename(self, subject: str) -> None:
+        """Give the group another name."""
         rename_group(self._network, self._chat, self._chat.creator, subject)
         await anyio.lowlevel.checkpoint()
 

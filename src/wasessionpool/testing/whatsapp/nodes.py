@@ -113,7 +113,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _load_tokens() -> tuple[dict[str, bytes], list[str], list[list[str]]]:
-    text = files(__package__).joinpath("dictionary.json").read_text("ascii")
+    text = files("wasessionpool.testing.whatsapp").joinpath("dictionary.json").read_text("ascii")
     dictionary = json.loads(text)
     single: list[str] = dictionary["single_byte"]
     double: list[list[str]] = dictionary["double_byte"]

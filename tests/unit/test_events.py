@@ -1,0 +1,69 @@
+"""The events' names and fields, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from wasessionpool import (
+    ConnectedEvent,
+    DisconnectedEvent,
+    ErrorEvent,
+    Event,
+    HealthCheckFailedEvent,
+    LogoutEvent,
+    MessageEvent,
+    MessageSentEvent,
+    QrEvent,
+    ReceiptEvent,
+    ReconnectFailedEvent,
+    ReconnectingEvent,
+    RestrictedEvent,
+    SessionKey,
+    StatusEvent,
+)
+from wasessionpool.events import EVENT_TYPES, BaseEvent
+from wasessionpool.testing import sample_events
+
+FIELDS = {
+    QrEvent: {"qr"},
+    ConnectedEvent: {"jid", "phone_number"},
+    DisconnectedEvent: {"reason"},
+    ReconnectingEvent: {"attempt", "delay"},
+    ReconnectFailedEvent: {"attempts", "reason"},
+    HealthCheckFailedEvent: {"failures", "last_inbound_age", "last_ack_age", "probe_error"},
+    RestrictedEvent: {"kind", "until"},
+    LogoutEvent: {"reason"},
+    ErrorEvent: {"code", "detail"},
+    StatusEvent: {"previous", "current", "reason"},
+    MessageEvent: {"message_id", "chat", "sender", "sender_name", "from_me", "is_group", "kind", "text", "timestamp"},
+    MessageSentEvent: {"message_id", "to", "timestamp"},
+    ReceiptEvent: {"message_ids", "chat", "sender", "receipt", "timestamp"},
+}
+
+
+@pytest.mark.parametrize("model", FIELDS, ids=lambda model: model.__name__)
+def test_an_event_has_its_fields(model: type[BaseEvent]) -> None:
+    assert FIELDS[model] <= set(model.model_fields)
+
+
+def test_the_class_of_an_event_is_named_by_its_type() -> None:
+    models = get_args(get_args(Event)[0])
+    named = {"".join(part.title() for part in kind.split("_")) + "Event" for kind in EVENT_TYPES}
+    assert {model.__name__ for model in models} == named
+
+
+def test_events_cannot_be_changed_and_know_their_session() -> None:
+    for event in sample_events("962303", "sales"):
+        assert event.key == SessionKey("962303", "sales")
+        with pytest.raises(ValidationError):
+            event.sequence = 7
+
+
+def test_events_come_back_from_json_by_their_type() -> None:
+    adapter: TypeAdapter[Event] = TypeAdapter(Event)
+    for event in sample_events():
+        if event.type != "qr":  # its code is no part of any JSON
+            assert adapter.validate_json(event.model_dump_json()) == event
