@@ -116,8 +116,11 @@ class DebugLog(logging.Handler):
             await run_sync(self._write, abandon_on_cancel=True)
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._file.close()
+        # Not for ever: `logging` closes its handlers at the interpreter's exit, too.
+        if self._writing.acquire(timeout=PATIENCE):
+            with suppress(OSError):
+                self._file.close()
+            self._writing.release()
         super().close()
 
     def _write(self) -> None:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from .messages import OutgoingMessage
 from .models import (
+    Contact,
     DisconnectReason,
     Frozen,
     InboundMessage,
@@ -168,6 +169,19 @@ class MessageEvent(BaseEvent, InboundMessage):
         await self._call(operation)
 
 
+class ReactionEvent(BaseEvent):
+    """Someone reacted to the message ``message_id`` by an ``emoji``, or took that back, which leaves it empty."""
+
+    type: Literal["reaction"] = "reaction"
+    message_id: str
+    emoji: str = Field(repr=False)
+    chat: Contact
+    sender: Contact
+    from_me: bool = False
+    is_group: bool = False
+    timestamp: datetime
+
+
 class MessageSentEvent(BaseEvent):
     """WhatsApp's server acknowledged a message of ours, perhaps after a ``SendTimeout``, which has its ``send_id``."""
 
@@ -209,6 +223,7 @@ Event = Annotated[
     | ErrorEvent
     | StatusEvent
     | MessageEvent
+    | ReactionEvent
     | MessageSentEvent
     | ReceiptEvent
     | PresenceEvent

@@ -10,13 +10,13 @@ import anyio
 from .abc import Inbox
 from .bus import Bus
 from .errors import StorageError
-from .events import MessageEvent
+from .events import MessageEvent, ReactionEvent
 from .links import InboxItem
 from .models import SessionKey
 from .waiting import first
 
 BATCH = 64
-MakeEvent = Callable[[InboxItem], MessageEvent]
+MakeEvent = Callable[[InboxItem], MessageEvent | ReactionEvent]
 
 
 class Inbound:
@@ -89,8 +89,12 @@ class Inbound:
         number = item.number
         if number in self._in_flight or number in self._done:
             return True
-        if not self._bus.is_wanted("message", self._key):
-            return False
+        if not self._bus.is_wanted(item.event_type, self._key):
+            if item.event_type == "message":
+                return False
+            # A reaction that nobody asked for is no news for who comes later.
+            self._finished(number, acknowledged=True)
+            return True
         event = self._make_event(item)
         self._in_flight.add(number)
         try:

@@ -143,3 +143,8 @@ class InboxItem(Frozen):
     event_id: str
     message: InboundMessage
     redelivered: bool = False
+
+    @property
+    def event_type(self) -> Literal["message", "reaction"]:
+        """The type of the event that it becomes."""
+        return "reaction" if self.message.kind == "reaction" and self.message.quoted else "message"

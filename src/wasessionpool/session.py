@@ -32,6 +32,7 @@ from .errors import (
 from .events import (
     MessageEvent,
     PresenceEvent,
+    ReactionEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
     ReconnectingEvent,
@@ -502,8 +503,21 @@ class Supervisor:
             case _:
                 pass
 
-    def _receive(self, item: InboxItem) -> MessageEvent:
+    def _receive(self, item: InboxItem) -> MessageEvent | ReactionEvent:
         standing, message = self.standing, item.message
+        if item.event_type == "reaction":
+            standing.active()
+            fields = message.model_dump(include={"from_me", "is_group", "timestamp"})
+            return standing.event(
+                ReactionEvent,
+                event_id=item.event_id,
+                redelivered=item.redelivered,
+                message_id=message.quoted,
+                emoji=message.text or "",
+                chat=message.chat,
+                sender=message.sender,
+                **fields,
+            )
         event = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(message))
         event._reply, event._call = self.reply, self.call_soon
         if not message.from_me and not item.redelivered:

@@ -67,6 +67,17 @@ async def test_pair_then_send(start_command: Any, path: Path) -> None:
         assert len(ann.received) == 1
 
 
+async def test_pair_by_a_code(start_command: Any, path: Path) -> None:
+    async with WhatsAppServer() as whatsapp:
+        arguments = ["pair", "962302", "--phone-number", "+7 968 648-44-88", "--session-path", str(path)]
+        async with start_command(*arguments, driver="loopback", **dict(whatsapp.environment)) as pairing:
+            offer = await pairing.next(event="pairing_code")
+            await whatsapp.phone(OWN).enter_code(offer["code"])
+            linked = await pairing.next(event="linked")
+            assert (linked["phone_number"], linked["already_linked"]) == (f"+{OWN}", False)
+            assert (await pairing.end(), pairing.stderr) == (0, "")
+
+
 async def test_what_is_known_of_a_session_and_its_end(start_command: Any, path: Path) -> None:
     async with WhatsAppServer() as whatsapp:
         phone = whatsapp.phone(OWN)

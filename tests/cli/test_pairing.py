@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from wasessionpool import SessionKey
 from wasessionpool.cli.listing import find, holder_of
+from wasessionpool.testing.driver import FakeDriver
 
 ENTRY = Path(__file__).with_name("entry.py")
 KEY = SessionKey("962302")
@@ -70,7 +72,7 @@ def test_a_linked_session_says_so(tmp_path: Path) -> None:
 
 def test_a_terminal_gets_a_countdown_and_ctrl_c(tmp_path: Path) -> None:
     with terminal(lines=50) as (ours, theirs), running(tmp_path, "fake", terminal=theirs) as process:
-        seen = read_until(ours, "58 s left")
+        seen = read_until(ours, "5[0-8] s left")
         assert "█" in seen
         assert "60 s left" in seen
         os.write(ours, b"\x03")
@@ -80,7 +82,7 @@ def test_a_terminal_gets_a_countdown_and_ctrl_c(tmp_path: Path) -> None:
 
 def test_a_terminal_that_is_too_low_gets_the_code_once(tmp_path: Path) -> None:
     with terminal(lines=24) as (ours, theirs), running(tmp_path, "scanned", terminal=theirs) as process:
-        seen = read_until(ours, "linked as +79686484488")
+        seen = read_until(ours, r"linked as \+79686484488")
         assert "and scan this before " in seen
         assert "s left" not in seen
         assert process.wait(20) == 0
@@ -121,8 +123,17 @@ def terminal(*, lines: int) -> Iterator[tuple[int, int]]:
 
 
 def read_until(descriptor: int, wanted: str) -> str:
-    """Read what the terminal shows until ``wanted`` is there; the test's own deadline is the limit."""
+    """Read what the terminal shows until the pattern ``wanted`` is there; the test's own deadline is the limit."""
     seen = b""
-    while wanted.encode() not in seen:
+    while not re.search(wanted.encode(), seen):
         seen += os.read(descriptor, 65536)
     return seen.decode()
+
+
+def test_a_code_to_type_in_is_shown_as_the_phone_shows_it(command: Any, drivers: list[FakeDriver]) -> None:
+    done = command("pair", "962302", "--phone-number", "+7 968 648-44-88", "--timeout", "0.5")
+    assert (done.returncode, done.stderr.startswith("wasessionpool: nobody typed in the code")) == (1, True)
+    assert "ABCD-1234" in done.stdout.splitlines()
+    assert "Link with phone number" in done.stdout
+    assert command("pair", "962302", "--phone-number", "nobody").returncode == 2
+    assert len(drivers) == 1

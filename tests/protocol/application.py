@@ -30,7 +30,7 @@ def own_memory(process: str) -> int:
 
 async def main(path: str, environment: dict[str, str]) -> None:
     async with (
-        NeonizeDriver(worker_module=WORKER_MODULE, environment=environment) as driver,
+        NeonizeDriver(worker_module=WORKER_MODULE, environment=environment, spare_timeout=0) as driver,
         WhatsAppSessionPool(PoolSettings(session_path=path), driver=driver) as pool,
         pool.events("message") as messages,
     ):

@@ -102,7 +102,7 @@ OpenApplication = Callable[..., Any]
 
 @pytest.fixture
 def application(whatsapp: WhatsAppServer, session_path: Path) -> OpenApplication:
-    """Open an application that hears all events, or those it is told to; settings by keyword."""
+    """Open an application that hears all events, or those it is told to, and keeps no spare worker."""
 
     @asynccontextmanager
     async def open_(
@@ -110,7 +110,8 @@ def application(whatsapp: WhatsAppServer, session_path: Path) -> OpenApplication
     ) -> AsyncIterator[Application]:
         heard = Heard()
         chosen = {"session_path": session_path, "reconnect_base_delay": 1.0, "reconnect_jitter": 0.0} | settings
-        async with whatsapp.driver(**(driver_options or {})) as driver:
+        options = {"spare_timeout": 0} | (driver_options or {})
+        async with whatsapp.driver(**options) as driver:
             pool = WhatsAppSessionPool(PoolSettings(**chosen), driver=driver)
             pool.on(*hear)(heard)
             async with pool:

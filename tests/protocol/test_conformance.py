@@ -35,6 +35,7 @@ class LoopbackFarEnd:
         await self._phone.unlink()
 
 
+@pytest.mark.timeout(150)
 async def test_the_neonize_driver() -> None:
     @asynccontextmanager
     async def make() -> AsyncIterator[DriverUnderTest]:

@@ -62,7 +62,11 @@ async def test_reactions_and_read_marks(whatsapp: WhatsAppServer, application: O
         await ann.wait_receipt(in_group, "read")
 
         sent = await app.pool.send_message(COMPANY, BOB, "mine")
-        await bob.next_message()
+        mine = await bob.next_message()
+        for emoji in ("❤️", ""):
+            await bob.react(mine, emoji)
+            told = await app.heard.wait_for(lambda e, emoji=emoji: e.type == "reaction" and e.emoji == emoji)
+            assert (told.message_id, told.sender.phone_number, told.from_me) == (sent.id, f"+{BOB}", False)
         await session.react(sent.id, "🎉", chat=BOB, from_me=True)
         reaction = await bob.next_message()
         assert (reaction.text, reaction.target) == ("🎉", sent.id)

@@ -76,6 +76,8 @@ async def test_a_code_that_nobody_types_in(session_path: Path) -> None:
         status = await pool.get_session_status(COMPANY)
         assert (status.status, status.disconnect_reason) == (Status.DISCONNECTED, DisconnectReason.PAIRING_TIMEOUT)
         assert status.pairing_code is None
+        # Until the connection is left, its worker counts as pairing.
+        await pool.disconnect(COMPANY)
         await whatsapp.wait_open(0)
         assert driver.workers() == ()
         assert (await pool.create_session(COMPANY)).qr is not None

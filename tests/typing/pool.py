@@ -25,6 +25,7 @@ from wasessionpool import (
     Transition,
     WhatsAppSessionPool,
     WorkerMetrics,
+    get_pool,
 )
 
 
@@ -45,7 +46,18 @@ async def use_a_pool() -> None:
         assert_type(await pool.restart("962302"), None)
         assert_type(await pool.logout("962302"), None)
         assert_type(await pool.delete_session("962302", device="sales"), None)
-        assert_type(pool.session("962302"), Session)
+        assert_type(await pool.create_session("962302", phone_number="+79686484488"), SessionStatus)
+        assert_type(await pool.explain("962302"), str)
+        assert_type(get_pool(), WhatsAppSessionPool)
+
+
+async def use_a_session(pool: WhatsAppSessionPool) -> None:
+    session = assert_type(pool.session("962302"), Session)
+    assert_type(session.status(), SessionStatus)
+    assert_type(await session.send("79001234567", "Hello"), SentMessage)
+    assert_type(await session.mark_read("3EB0", chat="79001234567"), None)
+    assert_type(await session.typing("79001234567", "recording"), None)
+    assert_type(await session.is_on_whatsapp("79001234567"), dict[str, bool])
 
 
 async def listen(pool: WhatsAppSessionPool) -> None:

@@ -42,11 +42,17 @@ def told(path: Path) -> list[str]:
 
 
 async def test_what_happens_is_told_by_ids(tmp_path: Path) -> None:
-    driver, received = FakeDriver(connect), list[Any]()
+    driver, received = FakeDriver(connect), anyio.Event()
     async with open_on_disk(tmp_path / "s", driver) as pool:
-        pool.on("message")(received.append)
+
+        @pool.on("message")
+        async def receive(event: Any) -> None:
+            received.set()
+
         await pool.create_session("962302", metadata={"plan": "gold"}, proxy="http://user:hush@127.0.0.1:9")
         driver.link.receive("a secret text")
+        with anyio.fail_after(10):
+            await received.wait()
         sent = await pool.send_message("962302", "79001234567", "another secret")
         async with pool.events("reconnecting", "message") as events:
             driver.link.end(DisconnectReason.KEEPALIVE, "keep-alives went unanswered")

@@ -39,7 +39,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
     }
 
 
-@pytest.mark.parametrize("error", tree(WhatsAppPoolError), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", sorted(tree(WhatsAppPoolError), key=str), ids=lambda error: error.__name__)
 def test_an_error_is_public_and_carries_what_is_drawn(error: type[WhatsAppPoolError]) -> None:
     assert getattr(wasessionpool, error.__name__) is error
     assert error.code == re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__).lower() or error is WhatsAppPoolError

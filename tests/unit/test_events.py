@@ -16,19 +16,24 @@ from wasessionpool import (
     LogoutEvent,
     MessageEvent,
     MessageSentEvent,
+    PairingCodeEvent,
+    PresenceEvent,
     QrEvent,
+    ReactionEvent,
     ReceiptEvent,
     ReconnectFailedEvent,
     ReconnectingEvent,
     RestrictedEvent,
     SessionKey,
     StatusEvent,
+    TypingEvent,
 )
 from wasessionpool.events import EVENT_TYPES, BaseEvent
 from wasessionpool.testing import sample_events
 
 FIELDS = {
     QrEvent: {"qr"},
+    PairingCodeEvent: {"code", "expires_at"},
     ConnectedEvent: {"jid", "phone_number"},
     DisconnectedEvent: {"reason"},
     ReconnectingEvent: {"attempt", "delay"},
@@ -39,7 +44,10 @@ FIELDS = {
     ErrorEvent: {"code", "detail"},
     StatusEvent: {"previous", "current", "reason"},
     MessageEvent: {"message_id", "chat", "sender", "sender_name", "from_me", "is_group", "kind", "text", "timestamp"},
+    ReactionEvent: {"message_id", "emoji", "chat", "sender", "from_me", "is_group", "timestamp"},
     MessageSentEvent: {"message_id", "to", "timestamp"},
+    PresenceEvent: {"contact", "available", "last_seen"},
+    TypingEvent: {"chat", "sender", "state"},
     ReceiptEvent: {"message_ids", "chat", "sender", "receipt", "timestamp"},
 }
 

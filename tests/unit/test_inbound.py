@@ -15,7 +15,7 @@ from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, St
 from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
 from wasessionpool.events import ErrorEvent, MessageEvent, PresenceEvent, TypingEvent
 from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, ReceiptsReceived, TypingChanged
-from wasessionpool.models import Contact, InboundReceipt, Presence, SessionKey, Typing
+from wasessionpool.models import Contact, InboundMessage, InboundReceipt, Presence, SessionKey, Typing
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -195,6 +195,50 @@ async def test_closing_waits_for_a_durable_handler_at_work(
 
         tasks.start_soon(finish)
     assert inbox.acknowledged == [1]
+
+
+async def test_a_reaction_is_told_to_who_asked_for_it_and_kept_for_nobody(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    def react(emoji: str | None) -> None:
+        inbox.put(
+            InboundMessage(
+                message_id="R", chat=BOB, sender=BOB, kind="reaction", text=emoji, quoted="M", timestamp=clock.now()
+            )
+        )
+
+    handler = Handler()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        react("👍")
+        await clock.advance()
+        assert (handler.got, inbox.items, inbox.acknowledged) == ([], [], [1])
+        async with pool.events("reaction") as events:
+            react("👍")
+            react(None)
+            told = [await anext(events) for _ in range(2)]
+        assert [(event.message_id, event.emoji, event.sender) for event in told] == [("M", "👍", BOB), ("M", "", BOB)]  # type: ignore[union-attr]
+        await clock.advance()
+        assert (handler.got, inbox.items) == ([], [])
+        assert (await pool.get_session_status(COMPANY)).messages_received == 0
+        assert "👍" not in repr(told)
+
+
+async def test_a_durable_handler_that_is_removed_leaves_what_it_has_not_done(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        for text in ("done", "waits"):
+            driver.link.receive(text)
+        await clock.advance()
+        pool.off(handler)
+        driver.link.receive("comes later")
+        handler.gate.set()
+        await clock.advance()
+        assert (handler.texts, inbox.acknowledged) == (["done"], [1])
+        assert [item.message.text for item in inbox.items] == ["waits", "comes later"]
 
 
 async def test_a_session_that_is_stopped_does_not_hand_over_twice_what_is_at_work(

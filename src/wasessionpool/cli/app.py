@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..addresses import Address
+from ..addresses import Address, parse_phone_number
 from ..messages import OutgoingMessage, to_message
 from ..models import MAIN_DEVICE, SessionKey
 from ..settings import PoolSettings
@@ -62,17 +62,24 @@ def demo(
 def pair(
     company: Company,
     device: Device = MAIN_DEVICE,
+    phone_number: Annotated[
+        str | None,
+        typer.Option(help="The phone's number: show a code to type in, in place of a QR code.", show_default=False),
+    ] = None,
     timeout: Timeout = 180.0,
     session_path: SessionPath = None,
     as_json: Json = False,
 ) -> None:
-    """Link a session, new or known, to a phone by a QR code."""
+    """Link a session, new or known, to a phone by a QR code or a code to type in."""
     key, settings = _key(company, device), _settings(session_path)
+    if phone_number is not None:
+        with usage():
+            parse_phone_number(phone_number)
     from ..pool import WhatsAppSessionPool
     from .pairing import pair
 
     output = Output(as_json=as_json)
-    run(lambda: pair(WhatsAppSessionPool(settings), key, timeout=timeout, output=output))
+    run(lambda: pair(WhatsAppSessionPool(settings), key, phone_number=phone_number, timeout=timeout, output=output))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``pair``: link a session to a phone by the QR in the terminal."""
+"""``pair``: link a session to a phone by the QR, or the code to type in, in the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..errors import SessionLocked
-from ..events import Event, QrEvent, StatusEvent
+from ..events import Event, PairingCodeEvent, QrEvent, StatusEvent
 from ..models import SessionKey, SessionStatus, Status
 from ..pool import WhatsAppSessionPool
 from .ending import CommandFailed
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     from .countdown import Countdown
 
 SCAN = "on the phone: WhatsApp › Linked devices › Link a device, and scan this"
+TYPE_IN = "on the phone: WhatsApp › Linked devices › Link a device › Link with phone number instead, and type in"
 DRAWING = 1.0
 """Seconds to show what has happened until now."""
 WIDTH, HEIGHT = 60, 34
 """What a terminal has to have for a code of WhatsApp's size, 57 columns and 29 lines, to be redrawn in place."""
 
 
-async def pair(pool: WhatsAppSessionPool, key: SessionKey, *, timeout: float, output: Output) -> None:
+async def pair(
+    pool: WhatsAppSessionPool, key: SessionKey, *, phone_number: str | None, timeout: float, output: Output
+) -> None:
     """Show codes until the phone has confirmed one and the session is connected, at most ``timeout`` seconds.
 
     The session stays as the application will find it: to be started, where it is linked, and else stopped.
     """
     async with pool:
-        offers = _Offers(key, output)
-        async with pool.events("qr", "status", company_id=key.company_id, device=key.device) as events:
+        offers = _Offers(key, output, drawn=phone_number is None)
+        async with pool.events("qr", "pairing_code", "status", company_id=key.company_id, device=key.device) as events:
             try:
-                await pool.create_session(key.company_id, device=key.device, timeout=0)
+                await pool.create_session(key.company_id, device=key.device, phone_number=phone_number, timeout=0)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(offers.show, events)
                     status = await _wait_connected(pool, key, timeout)
@@ -56,6 +59,8 @@ async def _wait_connected(pool: WhatsAppSessionPool, key: SessionKey, timeout: f
         status = await pool.get_session_status(key.company_id, device=key.device)
         if status.qr is not None:
             raise CommandFailed(f"nobody scanned the QR code within {timeout:g} s; run this command again") from None
+        if status.pairing_code is not None:
+            raise CommandFailed(f"nobody typed in the code within {timeout:g} s; run this command again") from None
         because = f" ({status.last_error})" if status.last_error else ""
         raise CommandFailed(f"session {key} is still {status.status} after {timeout:g} s{because}") from None
 
@@ -70,9 +75,10 @@ async def _give_up(pool: WhatsAppSessionPool, key: SessionKey) -> None:
 class _Offers:
     """What the user sees while the phone is awaited."""
 
-    def __init__(self, key: SessionKey, output: Output) -> None:
+    def __init__(self, key: SessionKey, output: Output, *, drawn: bool) -> None:
         self._key = key
         self._output = output
+        self._drawn = drawn
         self._offered = False
 
     async def show(self, events: AsyncIterator[Event]) -> None:
@@ -86,6 +92,11 @@ class _Offers:
                     else:
                         self._output.qr(event.qr)
                         self._output.line(f"{SCAN} before {event.qr.expires_at:%H:%M:%S} UTC")
+                elif isinstance(event, PairingCodeEvent):
+                    self._offered = True
+                    self._json("pairing_code", code=event.code, expires_at=event.expires_at.isoformat())
+                    self._output.line(f"{event.code[:4]}-{event.code[4:]}", style="bold")
+                    self._output.line(f"{TYPE_IN} this code before {event.expires_at:%H:%M:%S} UTC")
                 elif isinstance(event, StatusEvent):
                     if event.current is Status.CONNECTED:
                         return
@@ -103,7 +114,7 @@ class _Offers:
 
     def _countdown(self) -> AbstractContextManager[Countdown | None]:
         output = self._output
-        if not output.terminal or output.console.width < WIDTH or output.console.height < HEIGHT:
+        if not self._drawn or not output.terminal or output.console.width < WIDTH or output.console.height < HEIGHT:
             return nullcontext()
         from .countdown import Countdown
 

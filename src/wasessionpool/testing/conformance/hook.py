@@ -19,9 +19,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _BOB = Contact(id="79001234567@s.whatsapp.net", phone_number="+79001234567", lid="7779001234567@lid")
 _FIELDS: dict[str, Any] = {
     "qr": QRCode("2@a-pairing-code", NOW + timedelta(seconds=60)),
-    "pairing_code": "ABCD-1234",
-    "code": "storage_error",
     "expires_at": NOW + timedelta(seconds=160),
+    "emoji": "👍",
+    "code": "storage_error",
     "jid": "79686484488:1@s.whatsapp.net",
     "phone_number": "+79686484488",
     "reason": "network",
