@@ -22,6 +22,7 @@ from wasessionpool import (
     AuthenticationRequired,
     ClientOutdated,
     DisconnectReason,
+    DriverError,
     MessageRejected,
     RecipientRestricted,
     SendTimeout,
@@ -273,7 +274,7 @@ async def test_a_session_that_gave_up_is_revived(whatsapp: WhatsAppServer, appli
 
 async def nothing_follows(app: Application, whatsapp: WhatsAppServer) -> None:
     """Check that the session is given up: it has no link, and nobody is left who would make one."""
-    assert not app.pool.session(COMPANY).running
+    assert not app.pool.session(COMPANY)._supervisor.running
     assert (await status_of(app)).next_retry_at is None
     await whatsapp.wait_open(0)
 
@@ -475,6 +476,18 @@ async def test_a_send_that_hangs_recycles_the_link_and_is_not_repeated(
         await hear(app, *lost, "status connected", "connected")
         await works(app, whatsapp)
         assert [message.text for message in bob.received] == ["hanging", "still here"]
+
+
+async def test_a_call_that_hangs_recycles_the_link(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
+    async with application(send_timeout=1, reconnect_base_delay=0.1) as app:
+        phone = await linked(app, whatsapp)
+        phone.withhold_iq("usync")
+        with pytest.raises(DriverError):
+            await app.pool.session(COMPANY).is_on_whatsapp(BOB)
+        phone.withhold_iq("usync", False)
+        lost = ["error driver_error", "status reconnecting stalled", "disconnected stalled", "reconnecting 1 0.1"]
+        await hear(app, *lost, "status connected", "connected")
+        await works(app, whatsapp)
 
 
 async def test_an_unreadable_device_database_is_tried_again_later(

@@ -506,16 +506,16 @@ async def test_a_hanging_call_is_told_and_recycles_the_link(
     async def hang(operation: Operation) -> None:
         await anyio.sleep_forever()
 
-    async def log_out() -> None:
+    async def call() -> None:
         with pytest.raises(DriverError):
-            await pool._sessions[SessionKey(COMPANY)].call(LogOut())
+            await pool.session(COMPANY).is_on_whatsapp("+79001234567")
 
     async with open_pool() as pool:
         link = await linked(pool, driver, clock)
         monkeypatch.setattr(link, "call", hang)
         seen.clear()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(log_out)
+            tasks.start_soon(call)
             await clock.advance(30)
         await clock.advance()
     assert [(e.type, getattr(e, "reason", None)) for e in seen][:3] == [
