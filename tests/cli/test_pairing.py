@@ -100,7 +100,7 @@ def running(path: Path, driver: str, terminal: int | None = None, stdout: int | 
         stdin=terminal,
         stdout=stdout if terminal is None else terminal,
         stderr=terminal,
-        env={**os.environ, "TERM": "xterm"},
+        env={name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")} | {"TERM": "xterm"},
         start_new_session=True,
         preexec_fn=None if terminal is None else take_terminal,
     )

@@ -107,7 +107,7 @@ async def test_a_recycled_worker_is_not_noticed(whatsapp: WhatsAppServer, applic
 
 
 async def test_metrics_show_the_workers(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
-    async with application({"vitals_interval": 0.1}) as app:
+    async with application({"vitals_interval": 0.1, "spare_timeout": 60.0}) as app:
         assert (await app.pool.get_metrics()).workers == ()
         await app.link(whatsapp.phone(PHONES[COMPANY]), device="sales")
         with anyio.fail_after(20):
