@@ -81,11 +81,12 @@ async def test_an_outdated_client_is_told_once_and_starts_no_session(
         async with open_pool(store) as pool:
             await connect(pool, driver, clock, 3)
             seen.clear()
-            for link in driver.links[:2]:
+            first, second, third = driver.links
+            for link in (first, second):
                 link.end(DisconnectReason.OUTDATED)
                 await clock.advance(10_000)
-            driver.links[2].lose()
-            for company_id in ("0", "new"):
+            third.lose()
+            for company_id in (first.record.company_id, "new"):
                 with pytest.raises(ClientOutdated):
                     await pool.create_session(company_id)
             await clock.advance(10_000)
