@@ -136,7 +136,11 @@ def children() -> set[int]:
     """The processes that this one started and that are still there."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        try:
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+        except FileNotFoundError:
+            # The thread has ended meanwhile.
+            continue
     return found
 
 
