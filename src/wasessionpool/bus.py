@@ -106,6 +106,11 @@ class Bus:
         """Start to deliver in ``tasks``; a handler's failure goes to ``report`` (session, code, detail)."""
         self._tasks, self._report = tasks, report
 
+    @property
+    def draining(self) -> bool:
+        """Whether the pool is closing."""
+        return self._draining.is_set()
+
     def begin_draining(self) -> None:
         """From now on nothing is tried again: what a durable handler could not do comes after the next start."""
         self._draining.set()

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from .abc import Clock, Connection, Coordinator, Driver, Ownership, RateLimiter, SessionStore
+from .abc import Clock, Connection, Coordinator, Driver, Inbox, Ownership, RateLimiter, SessionStore
 from .backoff import Backoff
 from .bus import Bus
 from .debug_log import debug_log
@@ -331,30 +331,17 @@ class Supervisor:
                 self._backends.store.device(self.key) as device,
                 debug_log(self.key, device.log) as log,
                 self._backends.driver.inbox(self.key, device) as inbox,
-                anyio.create_task_group() as acknowledging,
             ):
-                if log is not None:
-                    self.standing.log = log
-                    acknowledging.start_soon(log.write)
+                self.standing.log = log
                 self.standing.update(**asked)
+                # Before there is a group of tasks, out of which an error would come wrapped.
                 await self._save()
-                acknowledging.start_soon(self.inbound.acknowledge, inbox, self._complain)
-                with anyio.CancelScope() as self._scope:
-                    self.begin()
-                    task_status.started()
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self._leave_when_lost, ownership)
-                        tasks.start_soon(self.inbound.run, inbox, self._complain)
-                        await self._supervise(device)
-                        # Who is logged out, too, gets what came before.
-                        await self.inbound.settled()
-                        tasks.cancel_scope.cancel()
-                self._ending = True
-                with anyio.CancelScope(shield=True):
-                    await self._save_quietly()
-                if self.standing.reason is DisconnectReason.SHUTDOWN:
-                    await self.inbound.landed()
-                acknowledging.cancel_scope.cancel()
+                async with anyio.create_task_group() as acknowledging:
+                    if log is not None:
+                        acknowledging.start_soon(log.write)
+                    acknowledging.start_soon(self.inbound.acknowledge, inbox, self._complain)
+                    await self._live_on(ownership, device, inbox, task_status)
+                    acknowledging.cancel_scope.cancel()
         except Exception:
             if self._scope is None:
                 raise
@@ -363,6 +350,26 @@ class Supervisor:
         finally:
             self._scope, self._ending, self.standing.log = None, False, None
             self._over.set()
+
+    async def _live_on(
+        self, ownership: Ownership, device: DeviceLocation, inbox: Inbox, task_status: TaskStatus[None]
+    ) -> None:
+        """Keep the session alive until it is stopped or ends for good, and hand over what it received."""
+        with anyio.CancelScope() as self._scope:
+            self.begin()
+            task_status.started()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._leave_when_lost, ownership)
+                tasks.start_soon(self.inbound.run, inbox, self._complain)
+                await self._supervise(device)
+                # Who is logged out, too, gets what came before.
+                await self.inbound.settled()
+                tasks.cancel_scope.cancel()
+        self._ending = True
+        with anyio.CancelScope(shield=True):
+            await self._save_quietly()
+        if self._backends.bus.draining:
+            await self.inbound.landed()
 
     async def _leave_when_lost(self, ownership: Ownership) -> None:
         await ownership.lost.wait()

@@ -241,6 +241,25 @@ async def test_a_durable_handler_that_is_removed_leaves_what_it_has_not_done(
         assert [item.message.text for item in inbox.items] == ["waits", "comes later"]
 
 
+async def test_closing_waits_for_it_also_where_the_session_was_logged_out(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    async with anyio.create_task_group() as tasks, silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        driver.link.receive("x")
+        await clock.advance()
+        driver.link.end(DisconnectReason.LOGGED_OUT)
+        await clock.advance()
+
+        async def finish() -> None:
+            await anyio.wait_all_tasks_blocked()
+            handler.gate.set()
+
+        tasks.start_soon(finish)
+    assert inbox.acknowledged == [1]
+
+
 async def test_a_session_that_is_stopped_does_not_hand_over_twice_what_is_at_work(
     silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
 ) -> None:

@@ -17,11 +17,13 @@ from wasessionpool import (
     SessionKey,
     SessionLocked,
     SessionNotFound,
+    SessionRecord,
     Status,
     StorageError,
     WhatsAppSessionPool,
 )
 from wasessionpool.coordinators.local import LocalCoordinator
+from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.driver import FakeDriver
 
@@ -148,3 +150,15 @@ async def test_a_pool_that_is_not_open(driver: FakeDriver, clock: FakeClock) -> 
     with pytest.raises(PoolClosed, match="async with"):
         await pool.create_session("a")
     assert not Path("whatsapp_sessions").exists()
+
+
+class FullDisk(MemoryStore):
+    async def put(self, record: SessionRecord, fence: int) -> None:  # noqa: ARG002 - it takes nothing
+        raise StorageError("cannot write: no space left on device")
+
+
+async def test_a_store_that_cannot_write_is_told_as_it_is(open_pool: OpenPool) -> None:
+    async with FullDisk() as store, open_pool(store) as pool:
+        with pytest.raises(StorageError, match="no space left"):
+            await pool.create_session("962302")
+        assert await pool.get_sessions() == []
