@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import TaskStatus
@@ -44,6 +43,7 @@ from .models import (
     SessionStatus,
     Status,
 )
+from .proxies import check_proxy
 from .session import Backends, Supervisor
 from .settings import PoolSettings
 from .starts import StartLimiter
@@ -189,7 +189,7 @@ class WhatsAppSessionPool:
         ``socks5``) is that of its next link. Where they are not given, they stay as they are.
 
         Raises ``InvalidCompanyId``, ``InvalidRecipient`` for what is no phone number, ``PoolFull``, ``SessionLocked``,
-        ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON, and ``ClientOutdated`` once WhatsApp
+        ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON or what is no proxy, and ``ClientOutdated`` once WhatsApp
         has refused this version of the client to any session of the pool.
         """
         key = SessionKey(company_id, device)
@@ -197,7 +197,7 @@ class WhatsAppSessionPool:
         if metadata is not None:
             metadata = _checked_metadata(metadata)
         if proxy is not None:
-            _check_proxy(proxy)
+            check_proxy(proxy)
         asked = {"metadata": metadata, "proxy": proxy}
         asked = {name: value for name, value in asked.items() if value is not None}
         while True:
@@ -418,12 +418,6 @@ class WhatsAppSessionPool:
     def _report(self, key: SessionKey, code: str, detail: str) -> None:
         if session := self._sessions.get(key):
             session.standing.error(code, detail)
-
-
-def _check_proxy(proxy: str) -> None:
-    parts = urlsplit(proxy)
-    if parts.scheme not in ("http", "https", "socks5") or not parts.hostname:
-        raise ConfigurationError("a proxy is a URL that begins with http://, https:// or socks5:// and names a host")
 
 
 def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

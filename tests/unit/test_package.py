@@ -16,7 +16,7 @@ import wasessionpool
 ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
-    "files", "clock", "waiting", "explain",
+    "files", "clock", "waiting", "explain", "proxies",
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "sending", "session", "handle", "pool",

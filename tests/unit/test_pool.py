@@ -81,9 +81,10 @@ async def test_metadata_and_proxy_are_checked(open_pool: OpenPool) -> None:
         for metadata in ({"x": "y" * 5000}, {"x": object()}):
             with pytest.raises(ConfigurationError, match="metadata"):
                 await pool.create_session("a", metadata=metadata)
-        with pytest.raises(ConfigurationError, match="socks5") as caught:
-            await pool.create_session("a", proxy="ftp://user:secret@host")
-        assert "secret" not in caught.value.message
+        for proxy in ("ftp://user:secret@host", "http://[secret", "http://host:secret", "socks5://", "host:8080", ""):
+            with pytest.raises(ConfigurationError, match="socks5") as caught:
+                await pool.create_session("a", proxy=proxy)
+            assert "secret" not in caught.value.message
         assert await pool.get_sessions() == []
 
 

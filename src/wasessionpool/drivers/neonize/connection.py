@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 from anyio import to_thread
@@ -16,7 +15,6 @@ from anyio.abc import TaskGroup
 
 from ...addresses import Address
 from ...errors import (
-    ConfigurationError,
     DriverError,
     MessageRejected,
     RecipientNotOnWhatsapp,
@@ -44,6 +42,7 @@ from ...links import (
 from ...messages import OutgoingMessage
 from ...models import DeviceLocation, DisconnectReason, SentMessage, SessionKey, SessionRecord, Status
 from ...operations import Operation
+from ...proxies import check_proxy
 from ...waiting import first
 from .database import forget_unlinked, is_linked, uri_path
 from .fleet import Fleet, Place
@@ -75,7 +74,6 @@ LAST_ANSWERS = 40.0
 
 CREDIT_STEP = 16
 STATES_KEPT = 64
-PROXY_SCHEMES = ("http", "https", "socks5")
 RESTRICTED_RECIPIENT = 463
 UNLINKED = frozenset({DisconnectReason.LOGGED_OUT, DisconnectReason.BANNED})
 """Ends after which WhatsApp no longer takes the device's keys."""
@@ -197,8 +195,8 @@ class NeonizeConnection:
         self._scope.cancel()
 
     async def _live(self) -> None:
-        if self._record.proxy is not None and not _is_proxy(self._record.proxy):
-            raise ConfigurationError(f"a session's proxy is a URL of {', '.join(PROXY_SCHEMES)}")
+        if self._record.proxy is not None:
+            check_proxy(self._record.proxy)
         try:
             linked = await self._is_linked()
         except StorageError as error:
@@ -432,11 +430,3 @@ class NeonizeConnection:
             case "timeout" if isinstance(request, SendText):
                 return SendTimeout(failure.detail)
         return DriverError(failure.detail)
-
-
-def _is_proxy(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in PROXY_SCHEMES and bool(parts.hostname)
