@@ -189,8 +189,8 @@ class WhatsAppSessionPool:
         ``socks5``) is that of its next link. Where they are not given, they stay as they are.
 
         Raises ``InvalidCompanyId``, ``InvalidRecipient`` for what is no phone number, ``PoolFull``, ``SessionLocked``,
-        ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON or what is no proxy, and ``ClientOutdated`` once WhatsApp
-        has refused this version of the client to any session of the pool.
+        ``StorageError``, ``ConfigurationError`` for metadata over 4 kB of JSON or what is no proxy, and
+        ``ClientOutdated`` once WhatsApp has refused this version of the client to any session of the pool.
         """
         key = SessionKey(company_id, device)
         number = parse_phone_number(phone_number) if phone_number is not None else None

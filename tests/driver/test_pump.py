@@ -52,6 +52,13 @@ def test_what_may_wait_is_drawn_once_for_all() -> None:
     assert done.wait(TIMEOUT)
 
 
+def test_what_may_wait_gets_its_turn_beside_a_source_that_never_ends() -> None:
+    pump, done = Pump(print), threading.Event()
+    pump.draw(lambda: not done.is_set())
+    pump.draw_later(lambda: bool(done.set()))
+    assert done.wait(TIMEOUT)
+
+
 def test_a_fault_is_told_and_ends_nothing() -> None:
     faults: list[Exception] = []
     pump, done = Pump(faults.append), threading.Event()

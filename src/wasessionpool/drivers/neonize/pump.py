@@ -55,12 +55,8 @@ class Pump:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._urgent and not self._sources:
-                    wait = self._due - time.monotonic()
-                    if wait <= 0:
-                        self._sources, self._later, self._due = self._later, {}, math.inf
-                    else:
-                        self._changed.wait(None if wait == math.inf else wait)
+                while not self._wait_is_over():
+                    self._changed.wait(None if self._due == math.inf else self._due - time.monotonic())
                 if self._urgent:
                     work = self._urgent.popleft()
                     self._changed.notify_all()
@@ -72,6 +68,14 @@ class Pump:
                 work()
             except Exception as error:  # noqa: BLE001 - one session's fault must not silence the others
                 self._fault(error)
+
+    def _wait_is_over(self) -> bool:
+        """Let in what has waited its moment, and say whether there is anything to do."""
+        if time.monotonic() >= self._due:
+            # However much the others have in store: it takes its turn among them.
+            self._sources.update(self._later)
+            self._later, self._due = {}, math.inf
+        return bool(self._urgent or self._sources)
 
     def _drawing(self, source: Callable[[], bool]) -> Callable[[], None]:
         def work() -> None:
