@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -171,6 +172,33 @@ async def test_a_file_that_cannot_be_opened_is_a_storage_error(path: Path, open_
     with pytest.raises(StorageError, match="the inbox cannot be used"):
         async with open_reader():
             pass
+
+
+async def test_a_message_of_another_version_holds_up_nothing_and_stays(
+    writer: InboxWriter, path: Path, open_reader: OpenReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    receive(writer, *(message(number) for number in range(5)))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("update received set content = json_set(content, '$.news', 'secret') where number <= 3")
+    async with open_reader() as reader:
+        assert [item.message for item in await reader.read(0, 2)] == [message(3)]
+        assert [item.message for item in await reader.read(0, 100)] == [message(3), message(4)]
+    assert "is passed over: 1 errors" in caplog.text
+    assert "secret" not in caplog.text
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select count(*) from received").fetchone() == (5,)
+
+
+async def test_messages_are_made_readable_all_or_none(writer: InboxWriter, open_reader: OpenReader) -> None:
+    for _ in range(2):
+        writer.append(b"raw")
+    one, two = (number for number, _ in writer.unconverted(2))
+    with pytest.raises(sqlite3.Error):
+        writer.convert([one, object()], [message(1), message(2)])  # type: ignore[list-item]
+    async with open_reader() as reader:
+        assert await reader.read(0, 100) == []
+        writer.convert([one, two], [message(1), message(2)])
+        assert [item.message for item in await reader.read(0, 100)] == [message(1), message(2)]
 
 
 KILLED = """
