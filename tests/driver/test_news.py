@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from wasessionpool.drivers.neonize.news import PRESENCES_KEPT, RECEIPTS_AT_ONCE, RECEIPTS_KEPT, News
+from wasessionpool.drivers.neonize.news import BYTES_AT_ONCE, PRESENCES_KEPT, RECEIPTS_AT_ONCE, RECEIPTS_KEPT, News
 
 
 def test_receipts_come_in_order_a_batch_for_each_credit() -> None:
@@ -14,6 +14,14 @@ def test_receipts_come_in_order_a_batch_for_each_credit() -> None:
     assert news.take_receipts() == ([], 0)
     news.grant(1)
     assert news.take_receipts() == (wanted[2 * RECEIPTS_AT_ONCE :], 0)
+
+
+def test_a_batch_of_long_receipts_is_cut() -> None:
+    news, long = News(credit=10), b"x" * (BYTES_AT_ONCE // 2)
+    for data in (long, long, b"short", b"y" * BYTES_AT_ONCE * 2, b"last"):
+        news.put_receipt(data)
+    batches = [news.take_receipts()[0] for _ in range(4)]
+    assert batches == [[long, long], [b"short", b"y" * BYTES_AT_ONCE * 2], [b"last"], []]
 
 
 def test_the_newest_are_kept_and_the_others_counted() -> None:

@@ -8,6 +8,8 @@ from collections import deque
 PRESENCES_KEPT = 32
 RECEIPTS_KEPT = 10_000
 RECEIPTS_AT_ONCE = 256
+BYTES_AT_ONCE = 64 * 1024
+"""What a batch of receipts comes to before it is cut: as JSON it takes a few times as much, and has to fit a frame."""
 
 
 class News:
@@ -40,13 +42,15 @@ class News:
             self._credit += count
 
     def take_receipts(self) -> tuple[list[bytes], int]:
-        """Return the oldest receipts, at most ``RECEIPTS_AT_ONCE``, with the number of those missed before them."""
+        """Return a batch of the oldest receipts, with the number of those missed before them."""
         with self._lock:
             if not self._receipts or not self._pay():
                 return [], 0
-            count = min(len(self._receipts), RECEIPTS_AT_ONCE)
             missed, self._missed_receipts = self._missed_receipts, 0
-            return [self._receipts.popleft() for _ in range(count)], missed
+            batch, size = [self._receipts.popleft()], 0
+            while self._receipts and len(batch) < RECEIPTS_AT_ONCE and (size := size + len(batch[-1])) < BYTES_AT_ONCE:
+                batch.append(self._receipts.popleft())
+            return batch, missed
 
     def take_presence(self) -> tuple[int, bytes, int] | None:
         """Return the oldest presence, with the number of those missed before it."""
