@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -109,6 +110,28 @@ async def test_a_killed_application_gets_again_what_it_had_not_done(whatsapp: Wh
         again += [await application.do("work") for _ in range(20 - first)]
         assert [message["text"] for message in again] == numbered(21)[first:]
         assert [message["redelivered"] for message in again] == [True] * (20 - first) + [False]
+        assert await application.end() == 0
+
+
+@pytest.mark.timeout(120)
+async def test_an_application_killed_in_a_flood_loses_no_message(whatsapp: WhatsAppServer, tmp_path: Path) -> None:
+    phone, count = whatsapp.phone(PHONE), 1_500
+    whatsapp.contact(BOB)
+    async with start(whatsapp, tmp_path / "sessions") as application:
+        await application.do("work durably")
+        await phone.scan((await application.do("create", COMPANY))["qr"])
+        await application.do("wait", COMPANY)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(phone.flood, BOB, count, kind="message"))
+            done = {(await application.do("work"))["text"] for _ in range(5)}
+            os.kill(application.process.pid, signal.SIGKILL)
+        await application.process.wait()
+    async with start(whatsapp, tmp_path / "sessions") as application:
+        await application.do("work durably")
+        await application.do("wait", COMPANY)
+        with anyio.fail_after(60):
+            while len(done) < count:
+                done.add((await application.do("work"))["text"])
         assert await application.end() == 0
 
 

@@ -135,6 +135,18 @@ class Engine:
         for session in sessions:
             session.returned.wait(max(0.0, deadline - time.monotonic()))
 
+    def part(self, timeout: float) -> None:
+        """Close every line and store what was acknowledged on it, within ``timeout`` seconds, whatever Go is doing."""
+        parting = [
+            threading.Thread(target=self._quieten, args=(session,), name="parting", daemon=True)
+            for session in list(self._hosted.values())
+        ]
+        deadline = time.monotonic() + timeout
+        for thread in parting:
+            thread.start()
+        for thread in parting:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     def credit(self, credit: Credit) -> None:
         """Let a session tell more news."""
         if session := self._hosted.get(credit.session):
@@ -379,14 +391,18 @@ class Engine:
         threading.Thread(target=self._end, args=(session,), name="stop", daemon=True).start()
 
     def _end(self, session: Hosted) -> None:
-        self._disconnect(session)
-        limit = time.monotonic() + QUIET_LIMIT
-        while (wait := session.received_at + QUIET - time.monotonic()) > 0 and time.monotonic() < limit:
-            session.returned.wait(wait)
+        self._quieten(session)
         self._stop_client(session)
         if not session.returned.wait(ABANDON):
             self._count("clients left behind", logging.WARNING)
             self._leave(session)
+
+    def _quieten(self, session: Hosted) -> None:
+        """Close the line, and wait until what whatsmeow had acknowledged on it has come."""
+        self._disconnect(session)
+        limit = time.monotonic() + QUIET_LIMIT
+        while (wait := session.received_at + QUIET - time.monotonic()) > 0 and time.monotonic() < limit:
+            session.returned.wait(wait)
 
     def _disconnect(self, session: Hosted) -> None:
         # This and Stop wait for a dial that hangs, up to a minute. Disconnect only reads Go's maps, so it does that

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from ...errors import ConfigurationError
 from .binding import load_neonize
@@ -46,8 +47,12 @@ DESCRIPTORS = 10_240
 """What is asked for where the system names no limit: macOS allows no more."""
 
 
+PARTING = 1.0
+"""Seconds for what was acknowledged to be stored, once the pool is gone; the next one wants the databases."""
+
+
 class Channel:
-    """The worker's end of the socket pair. The pool's end being gone ends the process at once."""
+    """The worker's end of the socket pair."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -55,23 +60,20 @@ class Channel:
         self._sending = threading.Lock()
 
     def send(self, report: Report) -> None:
-        """Send a report, from any thread; raises ``FrameError`` for one that is too long."""
+        """Send a report, from any thread; raises ``FrameError`` for one that is too long.
+
+        That the pool is gone is for the one who receives.
+        """
         frame = encode_frame(report)
-        try:
-            with self._sending:
-                self._socket.sendall(frame)
-        except OSError:
-            os._exit(0)
+        with suppress(OSError), self._sending:
+            self._socket.sendall(frame)
 
     def receive(self) -> bytes:
+        """Return what comes; nothing: the pool is gone."""
         try:
-            data = self._socket.recv(CHUNK)
+            return self._socket.recv(CHUNK)
         except OSError:
-            data = b""
-        if not data:
-            # The next start of the application wants these databases now, whatever Go is doing.
-            os._exit(0)
-        return data
+            return b""
 
 
 class Readers:
@@ -126,6 +128,9 @@ class Readers:
         decoder = FrameDecoder[Command](COMMANDS)
         while True:
             data = self._channel.receive()
+            if not data:
+                self._engine.part(PARTING)
+                os._exit(0)
             while True:
                 try:
                     yield from decoder.feed(data)
