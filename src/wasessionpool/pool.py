@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 from . import defaults
 from .abc import Clock, Coordinator, Driver, EventHook, RateLimiter, SessionStore
 from .addresses import parse_phone_number
+from .backends import Backends
 from .backoff import Backoff
 from .bus import Bus, Filter, Handler
 from .clock import SystemClock
@@ -44,7 +45,7 @@ from .models import (
     Status,
 )
 from .proxies import check_proxy
-from .session import Backends, Supervisor
+from .session import Supervisor
 from .settings import PoolSettings
 from .starts import StartLimiter
 

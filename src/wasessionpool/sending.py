@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -13,14 +12,12 @@ from ulid import ULID
 
 from .abc import Connection, Reservation
 from .addresses import Address
+from .backends import Backends
 from .errors import RateLimitExceeded, SendTimeout, SessionNotConnected, WhatsAppPoolError
 from .events import MessageSentEvent
 from .messages import OutgoingMessage, to_message
 from .models import SentMessage, SessionKey
 from .standing import Standing
-
-if TYPE_CHECKING:
-    from .session import Backends
 
 logger = logging.getLogger(__name__)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
-from .abc import Clock, Connection, Coordinator, Driver, Inbox, Ownership, RateLimiter, SessionStore
-from .backoff import Backoff
-from .bus import Bus
+from .abc import Connection, Inbox, Ownership
+from .backends import Backends
 from .debug_log import debug_log
-from .drops import WINDOW, Drops
 from .errors import (
     AuthenticationRequired,
     ClientOutdated,
@@ -29,34 +26,10 @@ from .errors import (
     StorageError,
     WhatsAppPoolError,
 )
-from .events import (
-    MessageEvent,
-    PresenceEvent,
-    ReactionEvent,
-    ReceiptEvent,
-    ReconnectFailedEvent,
-    ReconnectingEvent,
-    TypingEvent,
-)
+from .events import MessageEvent, ReactionEvent, ReconnectFailedEvent, ReconnectingEvent
 from .inbound import Inbound
-from .links import (
-    DriverEvent,
-    InboxBlocked,
-    InboxItem,
-    KeepAliveMissed,
-    KeepAliveRestored,
-    LinkEnded,
-    LinkLost,
-    LinkUp,
-    PairingAccepted,
-    PairingCodeOffered,
-    PairingOffered,
-    PairingQueued,
-    PairingStarted,
-    PresenceChanged,
-    ReceiptsReceived,
-    TypingChanged,
-)
+from .link import Link, reason_of
+from .links import InboxItem, LinkEnded
 from .messages import OutgoingMessage
 from .models import (
     DeviceLocation,
@@ -68,31 +41,12 @@ from .models import (
 )
 from .operations import LogOut, Operation
 from .sending import SendLine
-from .settings import PoolSettings
 from .standing import Standing
-from .starts import StartLimiter
 from .state import ENDED_BY, REVIVABLE, Signal
 
 logger = logging.getLogger(__name__)
 
 _UNSETTLED = frozenset({Status.CONNECTING, Status.RECONNECTING})
-
-
-@dataclass(frozen=True)
-class Backends:
-    """What all sessions of a pool share."""
-
-    settings: PoolSettings
-    driver: Driver
-    store: SessionStore
-    limiter: RateLimiter
-    coordinator: Coordinator
-    clock: Clock
-    bus: Bus
-    starts: StartLimiter
-    drops: Drops
-    backoff: Backoff
-    tasks: TaskGroup
 
 
 class Supervisor:
@@ -113,9 +67,7 @@ class Supervisor:
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
         self._sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
-        self._connection: Connection | None = None
-        self._link_scope: anyio.CancelScope | None = None
-        self._forced_end: LinkEnded | None = None
+        self._link: Link | None = None
 
     @property
     def running(self) -> bool:
@@ -165,7 +117,7 @@ class Supervisor:
         except SessionLocked as error:
             self.standing.locked(error.holder)
         except WhatsAppPoolError as error:
-            self._tell(LinkEnded(reason=_reason_of(error), detail=error.message))
+            self._tell(LinkEnded(reason=reason_of(error), detail=error.message))
 
     def begin(self) -> None:
         """Say that the session is starting."""
@@ -265,12 +217,17 @@ class Supervisor:
             raise AuthenticationRequired(
                 f"session {self.key} is not linked: {hint}", qr=standing.qr, pairing_code=standing.pairing_code
             )
-        if standing.status is not Status.CONNECTED or self._connection is None:
+        connection = self._connection
+        if standing.status is not Status.CONNECTED or connection is None:
             because = f" ({standing.reason})" if standing.reason else ""
             raise SessionNotConnected(
                 f"session {self.key} is {standing.status}{because}", status=standing.status, reason=standing.reason
             )
-        return self._connection
+        return connection
+
+    @property
+    def _connection(self) -> Connection | None:
+        return self._link.connection if self._link is not None else None
 
     def _arrived(self) -> bool:
         standing = self.standing
@@ -381,7 +338,7 @@ class Supervisor:
     async def _supervise(self, device: DeviceLocation) -> None:
         end = self._still_banned()
         while True:
-            end = end or await self._link(device)
+            end = end or await self._hold(device)
             await self._save_quietly()
             pause = self._plan(end)
             if pause is None:
@@ -398,30 +355,16 @@ class Supervisor:
         self.standing.link_ended(end)
         return end
 
-    async def _link(self, device: DeviceLocation) -> LinkEnded:
-        """Hold one link from its start to its end."""
+    async def _hold(self, device: DeviceLocation) -> LinkEnded:
+        self._wake = anyio.Event()
+        self._link = Link(self.standing, self._backends, save=self._save_quietly, tell=self._tell)
         try:
-            started = await self._backends.starts.turn()
-        except ClientOutdated as error:
-            return self._tell(LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message))
-        self._forced_end, self._wake = None, anyio.Event()
-        try:
-            async with self._backends.driver.connect(self.standing.record, device) as connection:
-                end = LinkEnded(reason=DisconnectReason.PUMP_DEAD)
-                with anyio.CancelScope() as self._link_scope:
-                    end = await self._listen(connection, started)
-                end = self._forced_end or end
-                self._connection = None
-                self._tell(end)
-        except WhatsAppPoolError as error:
-            end = self._tell(LinkEnded(reason=_reason_of(error), detail=error.message))
+            return await self._link.hold(device)
         finally:
-            self._connection = self._link_scope = None
+            self._link = None
             self._sends.link_ended()
-            started()
-        return end
 
-    def _tell(self, end: LinkEnded) -> LinkEnded:
+    def _tell(self, end: LinkEnded) -> None:
         if _is_final(end):
             self._ending = True
             if end.reason is not DisconnectReason.OUTDATED:
@@ -430,85 +373,6 @@ class Supervisor:
         if end.reason is DisconnectReason.OUTDATED and self._backends.starts.close():
             logger.error("WhatsApp refuses this version of the client: no session is started any more")
             self.standing.error(ClientOutdated.code, "WhatsApp refuses this version of the client: upgrade neonize")
-        return end
-
-    async def _listen(self, connection: Connection, started: Callable[[], None]) -> LinkEnded:
-        settings, clock, drops = self._backends.settings, self._backends.clock, self._backends.drops
-        events = aiter(connection)
-        silent = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail="the driver ended without a reason")
-        overdue = unanswered = LinkEnded(
-            reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s"
-        )
-        patience: float | None = settings.connect_timeout
-        since = clock.monotonic()
-        lost = False
-        while True:
-            event: DriverEvent | None = None
-            with clock.move_on_after(None if patience is None else since + patience - clock.monotonic()):
-                event = await anext(events, silent)
-            if event is None:
-                if lost and patience != settings.reconnect_grace and not drops.many_since(since):
-                    patience = settings.reconnect_grace
-                    continue
-                return overdue
-            started()
-            match event:
-                case LinkEnded():
-                    return event
-                case PairingQueued():
-                    patience = None
-                case PairingStarted() | PairingAccepted():
-                    patience, since, overdue = settings.connect_timeout, clock.monotonic(), unanswered
-                case PairingOffered() | PairingCodeOffered():
-                    patience, since = event.lifetime + settings.connect_timeout, clock.monotonic()
-                    overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
-                case LinkUp():
-                    self._connection = connection
-                    patience, lost = None, False
-                case LinkLost() if not lost:
-                    # A second tells whether many broke at once; then there is no more grace than that.
-                    patience, since, lost = min(WINDOW, settings.reconnect_grace), clock.monotonic(), True
-                    overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
-                    if self.standing.status is Status.CONNECTED:
-                        drops.note(self.key)
-                case KeepAliveMissed() if event.failures >= settings.health_failures:
-                    self.standing.doubt(event.failures)
-                    return LinkEnded(reason=DisconnectReason.KEEPALIVE, detail="keep-alives went unanswered")
-            self._take(event)
-            if isinstance(event, LinkUp | PairingAccepted):
-                await self._save_quietly()
-
-    def _take(self, event: DriverEvent) -> None:
-        standing = self.standing
-        match event:
-            case PairingOffered():
-                standing.offer_pairing(event)
-            case PairingCodeOffered():
-                standing.offer_code(event)
-            case PairingAccepted():
-                standing.pairing_accepted(event)
-            case LinkUp():
-                standing.link_up(event)
-            case LinkLost():
-                standing.apply(Signal.LOST, event.reason)
-            case KeepAliveMissed():
-                standing.doubt(event.failures)
-            case KeepAliveRestored():
-                standing.trust()
-            case PresenceChanged():
-                standing.presences_missed += event.missed
-                standing.emit(PresenceEvent, **dict(event.presence))
-            case TypingChanged():
-                standing.presences_missed += event.missed
-                standing.emit(TypingEvent, **dict(event.typing))
-            case ReceiptsReceived():
-                standing.receipts_missed += event.missed
-                for receipt in event.receipts:
-                    standing.emit(ReceiptEvent, **dict(receipt))
-            case InboxBlocked():
-                standing.error(event.code, event.detail)
-            case _:
-                pass
 
     def _receive(self, item: InboxItem) -> MessageEvent | ReactionEvent:
         standing, message = self.standing, item.message
@@ -585,23 +449,10 @@ class Supervisor:
 
     def _stall(self, connection: Connection, detail: str) -> None:
         """End the link of a connection that hangs; one that is over already is left alone."""
-        if connection is self._connection and self._link_scope is not None:
-            self._forced_end = LinkEnded(reason=DisconnectReason.STALLED, detail=detail)
-            self._connection = None
-            self._link_scope.cancel()
+        if self._link is not None:
+            self._link.give_up(connection, LinkEnded(reason=DisconnectReason.STALLED, detail=detail))
 
 
 def _is_final(end: LinkEnded) -> bool:
     """Say whether no link follows by itself."""
     return ENDED_BY[end.reason] not in (Signal.LOST, Signal.RESTRICTED) and end.reason not in REVIVABLE
-
-
-def _reason_of(error: WhatsAppPoolError) -> DisconnectReason:
-    """Say why a link could not even be opened."""
-    match error:
-        case StorageError():
-            return DisconnectReason.STORAGE
-        case ClientOutdated():
-            return DisconnectReason.OUTDATED
-        case _:
-            return DisconnectReason.WORKER_CRASHED

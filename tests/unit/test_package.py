@@ -19,8 +19,8 @@ VALUES = {
     "files", "clock", "waiting", "explain", "proxies",
 }  # fmt: skip
 CORE = {
-    "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "sending", "session", "handle", "pool",
-    "defaults",
+    "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "backends", "sending", "link", "session",
+    "handle", "pool", "defaults",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}

@@ -1,0 +1,31 @@
+"""What all sessions of a pool share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anyio.abc import TaskGroup
+
+from .abc import Clock, Coordinator, Driver, RateLimiter, SessionStore
+from .backoff import Backoff
+from .bus import Bus
+from .drops import Drops
+from .settings import PoolSettings
+from .starts import StartLimiter
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What all sessions of a pool share."""
+
+    settings: PoolSettings
+    driver: Driver
+    store: SessionStore
+    limiter: RateLimiter
+    coordinator: Coordinator
+    clock: Clock
+    bus: Bus
+    starts: StartLimiter
+    drops: Drops
+    backoff: Backoff
+    tasks: TaskGroup

@@ -1,0 +1,174 @@
+"""One link of a session, from its start to its end: what it reports, and how long that is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from .abc import Connection
+from .backends import Backends
+from .drops import WINDOW
+from .errors import ClientOutdated, StorageError, WhatsAppPoolError
+from .events import PresenceEvent, ReceiptEvent, TypingEvent
+from .links import (
+    DriverEvent,
+    InboxBlocked,
+    KeepAliveMissed,
+    KeepAliveRestored,
+    LinkEnded,
+    LinkLost,
+    LinkUp,
+    PairingAccepted,
+    PairingCodeOffered,
+    PairingOffered,
+    PairingQueued,
+    PairingStarted,
+    PresenceChanged,
+    ReceiptsReceived,
+    TypingChanged,
+)
+from .models import DeviceLocation, DisconnectReason, Status
+from .standing import Standing
+from .state import Signal
+
+
+class Link:
+    """One link. ``save`` stores the session's record; ``tell`` says why the link ended, before it is closed."""
+
+    def __init__(
+        self,
+        standing: Standing,
+        backends: Backends,
+        *,
+        save: Callable[[], Awaitable[None]],
+        tell: Callable[[LinkEnded], None],
+    ) -> None:
+        self.connection: Connection | None = None
+        """The connection once it is live, until it is given up or over."""
+        self._standing = standing
+        self._backends = backends
+        self._save = save
+        self._tell = tell
+        self._scope = anyio.CancelScope()
+        self._forced_end: LinkEnded | None = None
+
+    async def hold(self, device: DeviceLocation) -> LinkEnded:
+        """Start the link once its turn has come, hold it, and return why it ended, which has been told by then."""
+        try:
+            started = await self._backends.starts.turn()
+        except ClientOutdated as error:
+            end = LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message)
+            self._tell(end)
+            return end
+        try:
+            async with self._backends.driver.connect(self._standing.record, device) as connection:
+                end = LinkEnded(reason=DisconnectReason.PUMP_DEAD)
+                with self._scope:
+                    end = await self._listen(connection, started)
+                end = self._forced_end or end
+                self.connection = None
+                self._tell(end)
+        except WhatsAppPoolError as error:
+            end = LinkEnded(reason=reason_of(error), detail=error.message)
+            self._tell(end)
+        finally:
+            self.connection = None
+            started()
+        return end
+
+    def give_up(self, connection: Connection, end: LinkEnded) -> None:
+        """End the link of ``connection`` with this reason; where it is over already, nothing is changed."""
+        if connection is self.connection:
+            self._forced_end = end
+            self.connection = None
+            self._scope.cancel()
+
+    async def _listen(self, connection: Connection, started: Callable[[], None]) -> LinkEnded:
+        settings, clock, drops = self._backends.settings, self._backends.clock, self._backends.drops
+        events = aiter(connection)
+        silent = LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail="the driver ended without a reason")
+        overdue = unanswered = LinkEnded(
+            reason=DisconnectReason.NETWORK, detail=f"no answer within {settings.connect_timeout:g} s"
+        )
+        patience: float | None = settings.connect_timeout
+        since = clock.monotonic()
+        lost = False
+        while True:
+            event: DriverEvent | None = None
+            with clock.move_on_after(None if patience is None else since + patience - clock.monotonic()):
+                event = await anext(events, silent)
+            if event is None:
+                if lost and patience != settings.reconnect_grace and not drops.many_since(since):
+                    patience = settings.reconnect_grace
+                    continue
+                return overdue
+            started()
+            match event:
+                case LinkEnded():
+                    return event
+                case PairingQueued():
+                    patience = None
+                case PairingStarted() | PairingAccepted():
+                    patience, since, overdue = settings.connect_timeout, clock.monotonic(), unanswered
+                case PairingOffered() | PairingCodeOffered():
+                    patience, since = event.lifetime + settings.connect_timeout, clock.monotonic()
+                    overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
+                case LinkUp():
+                    self.connection = connection
+                    patience, lost = None, False
+                case LinkLost() if not lost:
+                    # A second tells whether many broke at once; then there is no more grace than that.
+                    patience, since, lost = min(WINDOW, settings.reconnect_grace), clock.monotonic(), True
+                    overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
+                    if self._standing.status is Status.CONNECTED:
+                        drops.note(self._standing.record.key)
+                case KeepAliveMissed() if event.failures >= settings.health_failures:
+                    self._standing.doubt(event.failures)
+                    return LinkEnded(reason=DisconnectReason.KEEPALIVE, detail="keep-alives went unanswered")
+            self._take(event)
+            if isinstance(event, LinkUp | PairingAccepted):
+                await self._save()
+
+    def _take(self, event: DriverEvent) -> None:
+        standing = self._standing
+        match event:
+            case PairingOffered():
+                standing.offer_pairing(event)
+            case PairingCodeOffered():
+                standing.offer_code(event)
+            case PairingAccepted():
+                standing.pairing_accepted(event)
+            case LinkUp():
+                standing.link_up(event)
+            case LinkLost():
+                standing.apply(Signal.LOST, event.reason)
+            case KeepAliveMissed():
+                standing.doubt(event.failures)
+            case KeepAliveRestored():
+                standing.trust()
+            case PresenceChanged():
+                standing.presences_missed += event.missed
+                standing.emit(PresenceEvent, **dict(event.presence))
+            case TypingChanged():
+                standing.presences_missed += event.missed
+                standing.emit(TypingEvent, **dict(event.typing))
+            case ReceiptsReceived():
+                standing.receipts_missed += event.missed
+                for receipt in event.receipts:
+                    standing.emit(ReceiptEvent, **dict(receipt))
+            case InboxBlocked():
+                standing.error(event.code, event.detail)
+            case _:
+                pass
+
+
+def reason_of(error: WhatsAppPoolError) -> DisconnectReason:
+    """Say why a link could not even be opened."""
+    match error:
+        case StorageError():
+            return DisconnectReason.STORAGE
+        case ClientOutdated():
+            return DisconnectReason.OUTDATED
+        case _:
+            return DisconnectReason.WORKER_CRASHED
