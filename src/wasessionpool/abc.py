@@ -101,6 +101,32 @@ class SessionStore(Protocol):
         ...
 
 
+class Shelf(Protocol):
+    """Keeps small things by key, beyond sessions and processes. Raises ``StorageError``.
+
+    A key is 1–512 printable ASCII characters, so a blank and what is in ``[!-~]``. What is older than its ``ttl``, in
+    seconds by the wall clock, is not there any more.
+    """
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        """Keep ``value``, ``ttl`` included, in place of what was there; it is on disk when this returns.
+
+        ``if_absent``: where something is there already, leave it and return ``False``. Of several that put at the same
+        time, in whatever process, one succeeds.
+        """
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Forget it; ``False``: there was nothing."""
+        ...
+
+    def scan(self, prefix: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Give the keys that begin with ``prefix``, in order, each once; ``""``: all. What changes may be missed."""
+        ...
+
+
 class Reservation(Protocol):
     """A place in the window, held until it is used or given back."""
 

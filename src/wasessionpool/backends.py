@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from anyio.abc import TaskGroup
 
-from .abc import Clock, Coordinator, Driver, RateLimiter, SessionStore
+from .abc import Clock, Coordinator, Driver, RateLimiter, SessionStore, Shelf
 from .backoff import Backoff
 from .bus import Bus
 from .drops import Drops
@@ -22,6 +22,7 @@ class Backends:
     driver: Driver
     store: SessionStore
     limiter: RateLimiter
+    shelf: Shelf
     coordinator: Coordinator
     clock: Clock
     bus: Bus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .abc import Coordinator, Driver, RateLimiter, SessionStore
+from .abc import Coordinator, Driver, RateLimiter, SessionStore, Shelf
 from .settings import PoolSettings
 
 
@@ -21,6 +21,12 @@ def make_store(settings: PoolSettings) -> SessionStore:
     from .stores.directory import DirectoryStore
 
     return DirectoryStore(settings.session_path)
+
+
+def make_shelf(settings: PoolSettings) -> Shelf:
+    from .shelves.directory import DirectoryShelf
+
+    return DirectoryShelf(settings.session_path)
 
 
 def make_limiter(settings: PoolSettings) -> RateLimiter:

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from . import defaults
-from .abc import Clock, Coordinator, Driver, EventHook, RateLimiter, SessionStore
+from .abc import Clock, Coordinator, Driver, EventHook, RateLimiter, SessionStore, Shelf
 from .addresses import parse_phone_number
 from .backends import Backends
 from .backoff import Backoff
@@ -81,10 +81,12 @@ class WhatsAppSessionPool:
         limiter: RateLimiter | None = None,
         hooks: Iterable[EventHook] = (),
         coordinator: Coordinator | None = None,
+        shelf: Shelf | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings or PoolSettings()
         self._driver, self._store, self._limiter, self._coordinator = driver, store, limiter, coordinator
+        self._shelf = shelf
         self._clock = clock or SystemClock()
         self._bus = Bus(clock=self._clock)
         for hook in hooks:
@@ -143,6 +145,7 @@ class WhatsAppSessionPool:
         with anyio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
                 store = await self._backend(stack, self._store, defaults.make_store)
+                shelf = await self._backend(stack, self._shelf, defaults.make_shelf)
                 coordinator = await self._backend(stack, self._coordinator, defaults.make_coordinator)
                 limiter = await self._backend(stack, self._limiter, defaults.make_limiter)
                 driver = await self._backend(stack, self._driver, defaults.make_driver)
@@ -152,6 +155,7 @@ class WhatsAppSessionPool:
                     driver=driver,
                     store=store,
                     limiter=limiter,
+                    shelf=shelf,
                     coordinator=coordinator,
                     clock=self._clock,
                     bus=self._bus,

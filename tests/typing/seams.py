@@ -7,12 +7,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from wasessionpool import Event, SessionKey, SessionRecord, WhatsAppSessionPool
-from wasessionpool.abc import Clock, Coordinator, Driver, EventHook, Inbox, RateLimiter, Reservation, SessionStore
+from wasessionpool.abc import (
+    Clock,
+    Coordinator,
+    Driver,
+    EventHook,
+    Inbox,
+    RateLimiter,
+    Reservation,
+    SessionStore,
+    Shelf,
+)
 from wasessionpool.clock import SystemClock
 from wasessionpool.coordinators.local import LocalCoordinator
 from wasessionpool.drivers.neonize import NeonizeDriver, WorkerLimits
 from wasessionpool.limiters.windows import WindowLimiter
 from wasessionpool.models import DeviceLocation
+from wasessionpool.shelves.directory import DirectoryShelf
+from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.directory import DirectoryStore
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing import (
@@ -29,10 +41,12 @@ from wasessionpool.testing import (
     check_driver,
     check_hook,
     check_limiter,
+    check_shelf,
     check_store,
 )
 
 stores: list[SessionStore] = [DirectoryStore("sessions"), MemoryStore()]
+shelves: list[Shelf] = [DirectoryShelf("sessions"), MemoryShelf()]
 limiters: list[RateLimiter] = [WindowLimiter(limit=30)]
 coordinators: list[Coordinator] = [LocalCoordinator("sessions"), FakeCoordinator()]
 drivers: list[Driver] = [NeonizeDriver(limits=WorkerLimits()), FakeDriver()]
@@ -54,6 +68,20 @@ class OwnStore:
     @asynccontextmanager
     async def device(self, key: SessionKey) -> AsyncGenerator[DeviceLocation]:
         yield DeviceLocation(Path("/keys") / key.directory, Path("/inbox") / key.directory)
+
+
+class OwnShelf:
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        return True
+
+    async def delete(self, key: str) -> bool:
+        return False
+
+    async def scan(self, prefix: str) -> AsyncIterator[tuple[str, bytes]]:
+        raise NotImplementedError
+        yield
 
 
 class Unlimited:
@@ -83,6 +111,7 @@ async def hand_over() -> None:
         limiter=Unlimited(),
         hooks=[own_hook, HookWithState()],
         coordinator=FakeCoordinator(),
+        shelf=OwnShelf(),
         clock=FakeClock(),
     )
     async with pool:
@@ -100,6 +129,7 @@ async def advance(clock: Clock, seconds: float) -> None: ...
 async def check(far_end: FarEnd) -> None:
     await check_store(OwnStore, reopen=lambda store: OwnStore())
     await check_store(lambda: DirectoryStore("sessions"), reopen=lambda store: DirectoryStore(store.path))
+    await check_shelf(OwnShelf, reopen=lambda shelf: OwnShelf())
     await check_limiter(Unlimited, limit=3)
     await check_coordinator(FakeCoordinator, store=MemoryStore())
     await check_driver(lambda: under_test(far_end))

@@ -9,6 +9,7 @@ import pytest
 
 from wasessionpool import PoolSettings, WhatsAppSessionPool
 from wasessionpool.events import Event
+from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -49,7 +50,7 @@ def open_pool(clock: FakeClock, driver: FakeDriver, coordinator: FakeCoordinator
     """Open a pool on a fake driver and clock, with a store in memory; settings by keyword."""
 
     @asynccontextmanager
-    async def open_(store: Any = None, **settings: Any) -> AsyncIterator[WhatsAppSessionPool]:
+    async def open_(store: Any = None, shelf: Any = None, **settings: Any) -> AsyncIterator[WhatsAppSessionPool]:
         settings = {"session_path": "/nonexistent", "reconnect_jitter": 0.0, "start_rate": math.inf} | settings
 
         async def record(event: Event) -> None:
@@ -61,6 +62,7 @@ def open_pool(clock: FakeClock, driver: FakeDriver, coordinator: FakeCoordinator
                 driver=driver,
                 store=store or memory,
                 coordinator=coordinator,
+                shelf=shelf or MemoryShelf(now=clock.now),
                 clock=clock,
                 hooks=[record],
             )

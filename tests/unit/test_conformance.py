@@ -29,6 +29,8 @@ from wasessionpool.events import Event
 from wasessionpool.limiters.windows import WindowLimiter
 from wasessionpool.links import InboxItem, PairingAccepted, PairingOffered
 from wasessionpool.models import DeviceLocation
+from wasessionpool.shelves.directory import DirectoryShelf
+from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.directory import DirectoryStore
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing import (
@@ -44,6 +46,7 @@ from wasessionpool.testing import (
     check_driver,
     check_hook,
     check_limiter,
+    check_shelf,
     check_store,
     sample_events,
 )
@@ -136,6 +139,111 @@ async def test_a_broken_store_is_noticed(store: type[MemoryStore], said: str) ->
 async def test_a_store_that_forgets_at_a_restart_is_noticed() -> None:
     with pytest.raises(AssertionError, match="a store that was opened again must have the records it had"):
         await check_store(MemoryStore, reopen=lambda _: MemoryStore())
+
+
+async def test_the_directory_shelf(tmp_path: Path) -> None:
+    new_path, clock = new_paths(tmp_path), FakeClock()
+
+    def make() -> DirectoryShelf:
+        return DirectoryShelf(new_path(), now=clock.now)
+
+    def reopen(shelf: DirectoryShelf) -> DirectoryShelf:
+        return DirectoryShelf(shelf.path.parents[1], now=clock.now)
+
+    await check_shelf(make, reopen=reopen, pass_time=clock.advance)
+
+
+async def test_the_memory_shelf() -> None:
+    clock = FakeClock()
+    await check_shelf(lambda: MemoryShelf(now=clock.now), pass_time=clock.advance)
+
+
+class Overwrites(MemoryShelf):
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        there = await self.get(key) is not None
+        await super().put(key, value, ttl=ttl)
+        return not (if_absent and there)
+
+
+class LooksThenPuts(MemoryShelf):
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        absent = await self.get(key) is None
+        await anyio.lowlevel.checkpoint()
+        return (absent or not if_absent) and await super().put(key, value, ttl=ttl)
+
+
+class TakesAnyKey(MemoryShelf):
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        if not key.isascii():
+            return True
+        return await super().put(key, value, if_absent=if_absent, ttl=ttl)
+
+
+class FoldsCase(MemoryShelf):
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        return await super().put(key.lower(), value, if_absent=if_absent, ttl=ttl)
+
+    async def get(self, key: str) -> bytes | None:
+        return await super().get(key.lower())
+
+
+class SaysItDeleted(MemoryShelf):
+    async def delete(self, key: str) -> bool:
+        await super().delete(key)
+        return True
+
+
+class Unordered(MemoryShelf):
+    async def scan(self, prefix: str) -> AsyncIterator[tuple[str, bytes]]:
+        for key in list(self._entries):
+            if key.startswith(prefix):
+                yield key, self._entries[key][0]
+
+
+class OnePage(MemoryShelf):
+    async def scan(self, prefix: str) -> AsyncIterator[tuple[str, bytes]]:
+        for key in sorted(key for key in self._entries if key.startswith(prefix))[:500]:
+            if (value := await self.get(key)) is not None:
+                yield key, value
+
+
+class NeverForgets(MemoryShelf):
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:  # noqa: ARG002
+        return await super().put(key, value, if_absent=if_absent)
+
+
+class KeepsTheFirstTtl(MemoryShelf):
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        before = self._entries.get(key)
+        done = await super().put(key, value, if_absent=if_absent, ttl=ttl)
+        if before is not None and ttl is not None:
+            self._entries[key] = value, before[1]
+        return done
+
+
+@pytest.mark.parametrize(
+    ("shelf", "said"),
+    [
+        (Overwrites, "put.if_absent=True. must leave what is there"),
+        (LooksThenPuts, "of 10 put.if_absent=True. at the same time one must succeed, not 10"),
+        (TakesAnyKey, "'cl.*xe9' must raise StorageError in put"),
+        (FoldsCase, "must be a key of its own"),
+        (SaysItDeleted, "delete.. of what is not there must return False"),
+        (Unordered, "scan.. must give every key as it was put"),
+        (OnePage, "scan.. must give each of 600 once"),
+        (NeverForgets, "what is older than its ttl must not be got"),
+        (KeepsTheFirstTtl, "a put.. must begin a ttl of its own"),
+    ],
+)
+async def test_a_broken_shelf_is_noticed(shelf: type[MemoryShelf], said: str) -> None:
+    clock = FakeClock()
+    with pytest.raises(AssertionError, match=f"^Shelf: .*{said}"):
+        await check_shelf(lambda: shelf(now=clock.now), pass_time=clock.advance)
+
+
+async def test_a_shelf_that_forgets_at_a_restart_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="a second shelf of the same place must have what was put"):
+        await check_shelf(MemoryShelf, reopen=lambda _: MemoryShelf())
 
 
 async def test_the_window_limiter() -> None:

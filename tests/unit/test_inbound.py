@@ -16,6 +16,7 @@ from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
 from wasessionpool.events import ErrorEvent, MessageEvent, PresenceEvent, TypingEvent
 from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, ReceiptsReceived, TypingChanged
 from wasessionpool.models import Contact, InboundMessage, InboundReceipt, Presence, SessionKey, Typing
+from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -42,7 +43,14 @@ def silent_pool(clock: FakeClock, driver: FakeDriver, coordinator: FakeCoordinat
     ) -> AsyncIterator[WhatsAppSessionPool]:
         chosen = PoolSettings(**{"session_path": "/nonexistent", "start_rate": math.inf} | settings)
         async with MemoryStore() as store:
-            pool = WhatsAppSessionPool(chosen, driver=driver, store=store, coordinator=coordinator, clock=clock)
+            pool = WhatsAppSessionPool(
+                chosen,
+                driver=driver,
+                store=store,
+                coordinator=coordinator,
+                shelf=MemoryShelf(now=clock.now),
+                clock=clock,
+            )
             if listen is not None:
                 listen(pool)
             async with pool:

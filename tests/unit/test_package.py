@@ -22,7 +22,7 @@ CORE = {
     "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "backends", "sending", "link", "session",
     "handle", "pool", "defaults",
 }  # fmt: skip
-BACKENDS = {"drivers", "stores", "limiters", "hooks", "coordinators"}
+BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}
 MAY_IMPORT = {
     **dict.fromkeys(VALUES, VALUES),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wasessionpool.testing.conformance import check_driver as check_driver
     from wasessionpool.testing.conformance import check_hook as check_hook
     from wasessionpool.testing.conformance import check_limiter as check_limiter
+    from wasessionpool.testing.conformance import check_shelf as check_shelf
     from wasessionpool.testing.conformance import check_store as check_store
     from wasessionpool.testing.conformance import sample_events as sample_events
     from wasessionpool.testing.coordinator import FakeCoordinator as FakeCoordinator
@@ -57,6 +58,7 @@ _MODULES = {
     "check_driver": "conformance",
     "check_hook": "conformance",
     "check_limiter": "conformance",
+    "check_shelf": "conformance",
     "check_store": "conformance",
     "sample_events": "conformance",
 }
@@ -84,6 +86,7 @@ __all__ = [
     "check_driver",
     "check_hook",
     "check_limiter",
+    "check_shelf",
     "check_store",
     "sample_events",
 ]

@@ -12,6 +12,7 @@ from .coordinator import check_coordinator
 from .driver import DriverUnderTest, FarEnd, check_driver
 from .hook import check_hook, sample_events
 from .limiter import check_limiter
+from .shelf import check_shelf
 from .store import check_store
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "check_driver",
     "check_hook",
     "check_limiter",
+    "check_shelf",
     "check_store",
     "sample_events",
 ]

@@ -1,0 +1,1 @@
+"""Where small things are kept by key."""
