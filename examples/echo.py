@@ -17,26 +17,31 @@ from wasessionpool import MessageEvent, PoolSettings, QrEvent, WhatsAppPoolError
 
 
 async def main(companies: list[str]) -> None:
-    async with WhatsAppSessionPool(PoolSettings.from_env()) as pool:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with WhatsAppSessionPool(PoolSettings.from_env()) as pool:
 
-        @pool.on("qr")
-        async def show(event: QrEvent) -> None:
-            print(
-                f"Company {event.company_id}: scan this in WhatsApp › Linked devices\n{event.qr.terminal()}", flush=True
-            )
+            @pool.on("qr")
+            async def show(event: QrEvent) -> None:
+                scan = "scan this in WhatsApp › Linked devices"
+                print(f"Company {event.company_id}: {scan}\n{event.qr.terminal()}", flush=True)
 
-        @pool.on("message", durable=True)
-        async def echo(event: MessageEvent) -> None:
-            if event.text and not event.from_me:
-                await event.reply(event.text)
+            @pool.on("message", durable=True)
+            async def echo(event: MessageEvent) -> None:
+                if event.text and not event.from_me:
+                    await event.reply(event.text)
 
-        async with anyio.create_task_group() as tasks:
-            for company in companies:
-                tasks.start_soon(pool.create_session, company)
-        for status in await pool.get_sessions():
-            print(f"Company {status.company_id}: {status.status}", flush=True)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await anext(signals)
+            async def run(company: str) -> None:
+                try:
+                    said = (await pool.create_session(company)).status
+                except WhatsAppPoolError as error:
+                    said = error.message
+                print(f"Company {company}: {said}", flush=True)
+
+            async with anyio.create_task_group() as tasks:
+                for company in companies:
+                    tasks.start_soon(run, company)
+                await anext(signals)
+                tasks.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
+from wasessionpool import SessionKey
+from wasessionpool.coordinators.local import LocalCoordinator
 from wasessionpool.testing import Contact, Phone, WhatsAppServer
 
 from .conftest import BOB
@@ -30,13 +32,15 @@ class Bot:
         assert process.stdout is not None
         self.process = process
         self._out = TextReceiveStream(process.stdout)
+        self.heard: list[str] = []
         self._lines: list[str] = []
         self._rest = ""
 
     async def line(self) -> str:
         while not self._lines:
             *self._lines, self._rest = (self._rest + await self._out.receive()).split("\n")
-        return self._lines.pop(0)
+        self.heard.append(self._lines.pop(0))
+        return self.heard[-1]
 
     async def scan(self, phones: dict[str, Phone]) -> None:
         """Scan the first code of each company."""
@@ -115,3 +119,16 @@ async def test_a_killed_bot_answers_what_it_had_not(whatsapp: WhatsAppServer, tm
         assert await bot.end(signal.SIGTERM) == 0
     assert {(message.sender, message.text) for message in customer.received} == asked
     assert [len(phone.devices) for phone in phones.values()] == [1, 1, 1]
+
+
+async def test_a_company_that_another_process_runs_keeps_the_bot_from_no_other(
+    whatsapp: WhatsAppServer, tmp_path: Path
+) -> None:
+    held, *others = PHONES
+    owned = LocalCoordinator(tmp_path / "whatsapp_sessions").own(SessionKey(held))
+    async with owned, start(whatsapp, tmp_path) as bot:
+        await bot.scan({company_id: whatsapp.phone(PHONES[company_id]) for company_id in others})
+        for company_id in others:
+            await whatsapp.phone(PHONES[company_id]).wait_connected(timeout=30)
+        assert any(f"Company {held}: " in line and "is run by" in line for line in bot.heard)
+        assert await bot.end(signal.SIGTERM) == 0
