@@ -12,7 +12,10 @@ _SERVERS = ("s.whatsapp.net", "g.us", "lid")
 _JID = re.compile(
     r"(?P<user>[0-9]{5,20}(?:-[0-9]{5,20})?)(?::(?P<device>[0-9]{1,3}))?@(?P<server>[a-z.]{1,20})", re.ASCII
 )
-_NUMBER_PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]")
+_TRUNK_PREFIX = re.compile(r"(?<=\d)\s*\(0\)")
+"""The zero of ``+44 (0)20 …``, which is for callers from within the country."""
+_NUMBER_PUNCTUATION = re.compile(r"[\s().\-/\u00a0\u2010-\u2015\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What people group digits by, and the invisible marks of direction that come with a number copied from a contact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def parse_phone_number(text: str) -> str:
 
     Raises ``InvalidRecipient`` where 7–15 digits cannot be read.
     """
-    digits = _NUMBER_PUNCTUATION.sub("", text.strip())
+    digits = _NUMBER_PUNCTUATION.sub("", _TRUNK_PREFIX.sub("", text, count=1))
     if digits.startswith("+"):
         digits = digits[1:]
     elif digits.startswith("00"):
