@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import wasessionpool
 from wasessionpool.cli.ending import printable
 
 
@@ -159,6 +161,12 @@ def test_help_loads_neither_driver_nor_server(tmp_path: Path) -> None:
     assert loaded.isdisjoint(
         {"neonize", "rich", "cryptography", "qrcode", "wasessionpool.testing", "wasessionpool.drivers.neonize"}
     )
+
+
+def test_the_versions_are_told(process: Any) -> None:
+    done = process("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wasessionpool {wasessionpool.__version__}, neonize {version('neonize')}\n"
 
 
 def test_one_line_is_one_line() -> None:

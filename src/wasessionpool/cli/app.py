@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .leaving import Ending
 
 app = typer.Typer(
-    help="Keep many companies' WhatsApp sessions alive.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -36,6 +35,23 @@ SessionPath = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"wasessionpool {version('wasessionpool')}, neonize {version('neonize')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the versions, and end.")
+    ] = False,
+) -> None:
+    """Keep many companies' WhatsApp sessions alive."""
 
 
 @app.command()
