@@ -211,7 +211,7 @@ async def test_a_lost_line_is_made_anew_by_backoff(
         assert (await app.pool.get_metrics()).reconnects == 1
 
 
-@pytest.mark.parametrize("reason", [400, 409, 415, 418])
+@pytest.mark.parametrize("reason", [400, 409, 415, 418, 499])
 async def test_a_login_refused_for_another_cause_is_tried_again(
     whatsapp: WhatsAppServer, application: OpenApplication, reason: int
 ) -> None:
