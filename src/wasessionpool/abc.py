@@ -35,6 +35,13 @@ class Connection(Protocol):
         """
         ...
 
+    async def probe(self) -> None:
+        """Ask the server a real question, and return once it answered, by a refusal too; it changes nothing there.
+
+        Raises a ``WhatsAppPoolError`` where the link is dead, whatever its socket says. It has no deadline of its own.
+        """
+        ...
+
     async def call(self, operation: Operation) -> Any:
         """Do ``operation`` and return its result; raises ``DriverError``. It has no deadline of its own either."""
         ...

@@ -73,10 +73,11 @@ class LinkEnded(Frozen):
 
 
 class KeepAliveMissed(Frozen):
-    """``failures`` keep-alives in a row went unanswered."""
+    """``failures`` keep-alives in a row went unanswered; the last that was answered was so ``answered_at``."""
 
     type: Literal["keep_alive_missed"] = "keep_alive_missed"
     failures: int
+    answered_at: datetime | None = None
 
 
 class KeepAliveRestored(Frozen):

@@ -274,6 +274,8 @@ def test_keep_alives_and_lost_lines() -> None:
     session = hosted()
     missed = session.interpret("KeepAliveTimeout", EVENTS.KeepAliveTimeout(ErrorCount=2, LastSuccess=0))
     assert missed == KeepAliveMissed(failures=2)
+    answered = session.interpret("KeepAliveTimeout", EVENTS.KeepAliveTimeout(ErrorCount=1, LastSuccess=1_767_225_600))
+    assert answered == KeepAliveMissed(failures=1, answered_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert session.interpret("Disconnected", None) == LinkLost(reason=DisconnectReason.NETWORK)
     assert session.interpret("StreamError", None) is None
     assert session.interpret("Disconnected", None) == LinkLost(reason=DisconnectReason.SERVER)

@@ -15,7 +15,7 @@ from wasessionpool.drivers.neonize.library import Library
 
 EXPORTS = [
     *("Neonize", "Stop", "Disconnect", "Logout", "SendMessage", "MarkRead"),
-    *("PairPhone", "SendChatPresence", "IsOnWhatsApp"),
+    *("PairPhone", "SendChatPresence", "IsOnWhatsApp", "GetBlocklist"),
 ]
 
 

@@ -59,6 +59,30 @@ async def test_pairs_then_links_on_a_shard(
         assert device.os == "wasessionpool"
 
 
+async def test_a_probe_waits_for_the_server_and_for_nothing_else(
+    whatsapp: WhatsAppServer, driver: NeonizeDriver, session: SessionFactory
+) -> None:
+    phone, contact = whatsapp.phone(OWN), whatsapp.contact(OTHER)
+    async with session().link(driver) as link:
+        await pair(link, whatsapp)
+        await link.connection.probe()
+        phone.withhold_iq("blocklist")
+        ended = anyio.Event()
+
+        async def probe() -> None:
+            with pytest.raises((SessionNotConnected, DriverError)):
+                await link.connection.probe()
+            ended.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(probe)
+            await link.connection.send(Address(OTHER), Text(text="meanwhile"))
+            assert (await contact.next_message()).text == "meanwhile"
+            assert not ended.is_set()
+            await phone.unlink()
+            await link.next(LinkEnded)
+
+
 async def test_sends_and_receives(whatsapp: WhatsAppServer, driver: NeonizeDriver, session: SessionFactory) -> None:
     other = whatsapp.contact(OTHER, "Anna")
     text = "Привет 👋 \x01 @79007654321"

@@ -65,5 +65,20 @@ def test_what_became_of_a_send(text: str, kind: str, code: int | None) -> None:
     assert (failure.kind, failure.server_code) == (kind, code)
 
 
+@pytest.mark.parametrize(
+    ("text", "answered"),
+    [
+        ("info query returned status 503: service-unavailable", True),
+        ("missing <list> element in response to blocklist query", True),
+        ("info query timed out", False),
+        ("websocket disconnected before info query returned response", False),
+        ("websocket not connected", False),
+        ("client is nil", False),
+    ],
+)
+def test_what_an_error_says_of_the_server(text: str, answered: bool) -> None:
+    assert texts.is_answer(text) is answered
+
+
 def test_details_are_bounded() -> None:
     assert len(texts.failure("x" * 10_000).detail) == len(texts.ending("x" * 10_000, NOW).detail or "") == 300

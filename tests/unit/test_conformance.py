@@ -565,6 +565,14 @@ class NeverSaysItsEnd(FakeDriver):
             yield link
 
 
+class ProbesNobody(FakeDriver):
+    @asynccontextmanager
+    async def connect(self, record: SessionRecord, device: DeviceLocation) -> AsyncIterator[FakeLink]:
+        async with super().connect(record, device) as link:
+            link.probe = anyio.lowlevel.checkpoint  # type: ignore[method-assign]
+            yield link
+
+
 class SaysMoreAfterItsEnd(FakeDriver):
     @asynccontextmanager
     async def connect(self, record: SessionRecord, device: DeviceLocation) -> AsyncIterator[FakeLink]:
@@ -582,6 +590,7 @@ class SaysMoreAfterItsEnd(FakeDriver):
     [
         (PairsAgain, "LinkUp must come first; there came"),
         (NeverSaysItsEnd, "iteration must not end before LinkEnded"),
+        (ProbesNobody, "probe.. must raise where the link is over"),
         (SaysMoreAfterItsEnd, "LinkEnded must be the last event"),
         (OneInbox, "a device must receive its own messages only"),
         (driver_with(ForgetfulInbox), "what is not acknowledged must be there at each read"),

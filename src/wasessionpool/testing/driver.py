@@ -14,6 +14,7 @@ import anyio.lowlevel
 from ulid import ULID
 
 from ..addresses import Address
+from ..errors import SessionNotConnected
 from ..links import DriverEvent, InboxItem, LinkEnded, LinkLost, LinkUp, PairingCodeOffered, PairingOffered
 from ..messages import OutgoingMessage
 from ..models import (
@@ -24,6 +25,7 @@ from ..models import (
     SentMessage,
     SessionKey,
     SessionRecord,
+    Status,
     WorkerMetrics,
 )
 from ..operations import Operation
@@ -86,7 +88,8 @@ class FakeInbox:
 class FakeLink:
     """One connection. What it is told to report reaches the session; what the session sends is in ``sent``.
 
-    ``operations`` are the calls that were made of it; ``results`` says what those of a kind return.
+    ``operations`` are the calls that were made of it; ``results`` says what those of a kind return. ``probes`` counts
+    how often it was asked whether it lives, which it does unless ``on_probe`` raises or waits.
     """
 
     def __init__(self, record: SessionRecord, inbox: FakeInbox) -> None:
@@ -96,7 +99,10 @@ class FakeLink:
         self.operations: list[Operation] = []
         self.results: dict[type[Operation], Any] = {}
         self.closed = anyio.Event()
+        self.probes = 0
         self.on_send: Callable[[Address, OutgoingMessage], Awaitable[None]] | None = None
+        self.on_probe: Callable[[], Awaitable[None]] | None = None
+        self._over = False
         self._ids = count(1)
         self._send, self._events = anyio.create_memory_object_stream[DriverEvent](BUFFER)
 
@@ -115,6 +121,14 @@ class FakeLink:
             device=self.record.device,
             timestamp=datetime.now(UTC),
         )
+
+    async def probe(self) -> None:
+        """Count the question, and do what ``on_probe`` says, where it is set."""
+        self.probes += 1
+        if self._over:
+            raise SessionNotConnected("the link is over", status=Status.DISCONNECTED)
+        if self.on_probe is not None:
+            await self.on_probe()
 
     async def call(self, operation: Operation) -> Any:
         """Note the operation; its result is ``None``."""
@@ -147,10 +161,11 @@ class FakeLink:
     def end(self, reason: DisconnectReason, detail: str | None = None, until: datetime | None = None) -> None:
         """Report that the link is over, which is the last that it reports."""
         self.report(LinkEnded(reason=reason, detail=detail, until=until))
-        self._send.close()
+        self.fall_silent()
 
     def fall_silent(self) -> None:
         """End without a reason, which no driver should do."""
+        self._over = True
         self._send.close()
 
     def receive(self, text: str, sender: str = "+79001234567") -> None:
@@ -210,5 +225,5 @@ class FakeDriver:
         finally:
             self.open_links -= 1
             link.closed.set()
-            link._send.close()
+            link.fall_silent()
             link._events.close()

@@ -47,7 +47,7 @@ FIELDS = {
     "LoggedOut": "Reason",
     "TemporaryBan": "Code Expire",
     "ConnectFailure": "Reason",
-    "KeepAliveTimeout": "ErrorCount",
+    "KeepAliveTimeout": "ErrorCount LastSuccess",
     "Message": "Info Message IsEdit",
     "MessageInfo": "MessageSource ID Pushname Timestamp Edit",
     "MessageSource": "Chat Sender IsFromMe IsGroup SenderAlt RecipientAlt",
@@ -61,6 +61,7 @@ FIELDS = {
     "PairPhoneReturnFunction": "Code Error",
     "IsOnWhatsAppReturnFunction": "IsOnWhatsAppResponse Error",
     "IsOnWhatsAppResponse": "Query IsIn",
+    "GetBlocklistReturnFunction": "Error",
 }
 ENUMS = {
     "PairStatus.SUCCESS": 2,
@@ -223,6 +224,7 @@ def _odd_export(binding: Binding) -> str | None:
         "PairPhone": ([CHAR_P, CHAR_P, INT], data),
         "SendChatPresence": ([CHAR_P, CHAR_P, INT, INT, INT], text),
         "IsOnWhatsApp": ([CHAR_P, CHAR_P], data),
+        "GetBlocklist": ([CHAR_P], data),
     }
     for name, (arguments, result) in interface.items():
         export = getattr(binding.gocode, name, None)

@@ -48,7 +48,7 @@ from .database import forget_unlinked, is_linked, uri_path
 from .fleet import Fleet, Place
 from .inbox import InboxReader
 from .process import Hosting, WorkerProcess
-from .wire import Answer, Credit, Failure, Request, SendText, Start
+from .wire import Answer, Credit, Failure, Probe, Request, SendText, Start
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,10 @@ class NeonizeConnection:
             device=self._record.device,
             timestamp=datetime.fromtimestamp(answer.sent.timestamp, UTC),
         )
+
+    async def probe(self) -> None:
+        """Return once WhatsApp's server answered a question; raises ``SessionNotConnected`` or ``DriverError``."""
+        await self._ask(Probe())
 
     async def call(self, operation: Operation) -> Any:
         """Do ``operation``; raises ``SessionNotConnected`` or ``DriverError``."""

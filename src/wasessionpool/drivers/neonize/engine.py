@@ -35,6 +35,7 @@ from .wire import (
     Log,
     Over,
     Perform,
+    Probe,
     Registered,
     Report,
     Running,
@@ -60,8 +61,8 @@ is lost, so they are few."""
 QUIET, QUIET_LIMIT = 0.03, 2.0
 """Seconds without a message after which a closed line has told all it had acknowledged, and the most to wait for it."""
 
-CALLS_AT_ONCE = 2
-"""Calls of one session inside Go at a time: one that hangs does not keep a log-out from it."""
+CALLS_AT_ONCE = 3
+"""Calls of one session inside Go at a time: a send and a probe that hang do not keep a log-out from it."""
 
 CALLS_WAITING = 16
 LEASE_TIMEOUT = 5.0
@@ -440,6 +441,8 @@ class Engine:
             match request:
                 case SendText():
                     outcome: Sent | Registered | Failure | None = library.send(session.key, request)
+                case Probe():
+                    outcome = library.probe(session.key)
                 case React():
                     outcome = library.react(session.key, request)
                 case ShowTyping():

@@ -105,7 +105,8 @@ class Hosted:
             case "ClientOutdated":
                 return LinkEnded(reason=DisconnectReason.OUTDATED)
             case "KeepAliveTimeout":
-                return KeepAliveMissed(failures=event.ErrorCount)
+                answered_at = datetime.fromtimestamp(event.LastSuccess, UTC) if event.LastSuccess > 0 else None
+                return KeepAliveMissed(failures=event.ErrorCount, answered_at=answered_at)
             case "KeepAliveRestored":
                 return KeepAliveRestored()
         return None

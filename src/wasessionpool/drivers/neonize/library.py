@@ -135,6 +135,14 @@ class Library:
         found = {user.Query.partition("@")[0].removeprefix("+") for user in outcome.IsOnWhatsAppResponse if user.IsIn}
         return Registered(numbers=tuple(number for number in request.numbers if number in found))
 
+    def probe(self, key: bytes) -> Failure | None:
+        """Ask the server for the contacts that are blocked, up to 75 s: whatsmeow remembers no answer to that.
+
+        It is the answer that counts, not what it says.
+        """
+        outcome = self._binding.events.GetBlocklistReturnFunction.FromString(self._gocode.GetBlocklist(key))
+        return texts.failure(outcome.Error) if outcome.Error and not texts.is_answer(outcome.Error) else None
+
     def pair_phone(self, key: bytes, number: str) -> str | Failure:
         """Ask WhatsApp to link by a code, up to 75 s, and return it; the number's phone shows where to type it in.
 

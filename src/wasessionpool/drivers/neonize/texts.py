@@ -23,6 +23,9 @@ _UNKNOWN_OUTCOME = (
     "failed to send message node",
     "context canceled",
 )
+_ANSWERS = ("info query returned", "missing <")
+"""How whatsmeow's words begin for an answer that refuses, or lacks what was asked for."""
+
 _STORAGE = ("upgrade database", "not a database", "database is locked", "unable to open", "disk I/O", "readonly")
 _NETWORK = ("failed to dial", "context deadline", "noise handshake failed", "proxy")
 _HTTP_STATUS = re.compile(r"status code 101 but got \d{3}")
@@ -61,6 +64,11 @@ def failure(text: str) -> Failure:
         kind = "not_connected" if text.startswith(_BEFORE_SENDING) else "timeout"
         return Failure.model_validate({"kind": kind, "detail": detail})
     return Failure(kind="failed", detail=detail)
+
+
+def is_answer(text: str) -> bool:
+    """Say whether the error ``text`` of a question shows that the server has answered it."""
+    return text.startswith(_ANSWERS)
 
 
 def _has_http_status(text: str) -> bool:

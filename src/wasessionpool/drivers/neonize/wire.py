@@ -39,7 +39,15 @@ class SendText(Frozen):
     text: str = Field(repr=False)
 
 
-Request = Annotated[SendText | LogOut | MarkRead | React | ShowTyping | CheckNumbers, Field(discriminator="type")]
+class Probe(Frozen):
+    """Ask WhatsApp's server something, to see whether it answers."""
+
+    type: Literal["probe"] = "probe"
+
+
+Request = Annotated[
+    SendText | Probe | LogOut | MarkRead | React | ShowTyping | CheckNumbers, Field(discriminator="type")
+]
 
 
 class Start(Frozen):

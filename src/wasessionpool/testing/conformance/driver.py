@@ -12,6 +12,7 @@ from ulid import ULID
 
 from ...abc import Connection, Driver, Inbox
 from ...addresses import Address
+from ...errors import WhatsAppPoolError
 from ...links import DriverEvent, InboxItem, LinkEnded, LinkUp, PairingAccepted, PairingOffered
 from ...messages import Text
 from ...models import DeviceLocation, DisconnectReason, SessionKey, SessionRecord, WorkerMetrics
@@ -77,6 +78,7 @@ async def _a_device_is_paired_then_linked(under_test: DriverUnderTest) -> None:
         far_end = under_test.far_end(KEY)
         async with _linked(under_test, places(KEY)) as (connection, link):
             await _sends(connection, far_end.contact)
+            await connection.probe()
             workers = under_test.driver.workers()
             require(
                 isinstance(workers, tuple) and all(isinstance(worker, WorkerMetrics) for worker in workers),
@@ -97,6 +99,11 @@ async def _a_device_that_is_unlinked_ends_its_link(under_test: DriverUnderTest) 
         end = await _next(events, LinkEnded)
         require(end.reason is DisconnectReason.LOGGED_OUT, f"a device that is unlinked is logged_out, not {end.reason}")
         require(await anext(events, None) is None, "LinkEnded must be the last event, and end the iteration")
+        try:
+            await connection.probe()
+        except WhatsAppPoolError:
+            return
+        raise AssertionError("probe() must raise where the link is over")
 
 
 async def _what_is_received_waits_in_the_inbox(under_test: DriverUnderTest) -> None:

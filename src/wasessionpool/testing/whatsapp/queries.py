@@ -152,6 +152,10 @@ def _privacy(_query: Query) -> list[Node]:
     return [node("privacy", {}, [node("category", {"name": name, "value": value}) for name, value in _PRIVACY.items()])]
 
 
+def _blocked(_query: Query) -> list[Node]:
+    return [node("list")]
+
+
 def _media_hosts(_query: Query) -> list[Node]:
     attrs = {"auth": "loopback", "ttl": "3600", "auth_ttl": "3600", "max_buckets": "12"}
     return [node("media_conn", attrs, [node("host", {"hostname": MEDIA_HOST})])]
@@ -179,6 +183,7 @@ ANSWERS: Final[Mapping[tuple[str, str, str], Answer]] = {
     ("usync", "get", "usync"): _look_up_users,
     ("privacy", "get", "privacy"): _privacy,
     ("md", "set", "remove-companion-device"): _remove_device,
+    ("blocklist", "get", ""): _blocked,
     ("w:m", "set", "media_conn"): _media_hosts,
     ("w:sync:app:state", "set", "sync"): _synchronise,
     **{("w:g2", kind, tag): _answer_group for kind, tags in GROUP_QUERIES.items() for tag in tags},
