@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio.abc import TaskGroup
 
 from .abc import Clock, Coordinator, Driver, RateLimiter, SessionStore, Shelf
 from .backoff import Backoff
 from .bus import Bus
+from .counts import Distribution
 from .drops import Drops
 from .settings import PoolSettings
 from .starts import StartLimiter
@@ -30,3 +31,5 @@ class Backends:
     drops: Drops
     backoff: Backoff
     tasks: TaskGroup
+    send_latency: Distribution = field(default_factory=Distribution)
+    time_to_connect: Distribution = field(default_factory=Distribution)

@@ -160,6 +160,14 @@ class Bus:
         """Say whether anybody subscribed to events of this type and session."""
         return any(subscriber.wants.wants(kind, key) for subscriber in self._subscribers)
 
+    def waiting_for_handlers(self) -> int:
+        """Return how many events wait for a handler that is busy."""
+        return sum(each.waiting() for each in self._subscribers if isinstance(each, _HandlerSubscriber))
+
+    def waiting_for_streams(self) -> int:
+        """Return how many events wait to be taken from a stream."""
+        return sum(each.waiting() for each in self._subscribers if isinstance(each, _StreamSubscriber))
+
     async def subscribed(self, known: int) -> None:
         """Wait until there are other ``subscriptions`` than those ``known``."""
         while self.subscriptions == known:
@@ -234,6 +242,9 @@ class _StreamSubscriber:
         self._events.append(event)
         self._notify()
 
+    def waiting(self) -> int:
+        return len(self._events)
+
     def end(self) -> None:
         self._ended = True
         self._notify()
@@ -280,6 +291,9 @@ class _HandlerSubscriber:
             self._bus._tasks.start_soon(self._work, event.key, lane)
         if lane is not None:
             lane.append((event, finished))
+
+    def waiting(self) -> int:
+        return sum(map(len, self._lanes.values()))
 
     async def drained(self) -> None:
         while self._lanes:

@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
+from .counts import Counts
 from .events import BaseEvent
 from .models import Contact, SessionKey
 
@@ -45,15 +46,15 @@ TRACEBACK = logging.Formatter()
 
 
 @asynccontextmanager
-async def debug_log(key: SessionKey, path: Path | None) -> AsyncIterator[DebugLog | None]:
-    """Keep the log while the context lasts; ``None`` where there is no path.
+async def debug_log(key: SessionKey, path: Path | None, counts: Counts) -> AsyncIterator[DebugLog | None]:
+    """Keep the log while the context lasts; ``None`` where there is no path. ``counts`` has what did not fit.
 
     The library's warnings that name the session are in it too.
     """
     if path is None:
         yield None
         return
-    log = DebugLog(key, path)
+    log = DebugLog(key, path, counts)
     library = logging.getLogger(__package__)
     library.addHandler(log)
     try:
@@ -71,12 +72,13 @@ class DebugLog(logging.Handler):
     A disk that takes nothing costs lines, never a session.
     """
 
-    def __init__(self, key: SessionKey, path: Path) -> None:
+    def __init__(self, key: SessionKey, path: Path, counts: Counts) -> None:
         super().__init__(logging.WARNING)
         self._key = key
+        self._counts = counts
         self._file = _PrivateFile(path, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8", delay=True)
         self._waiting: deque[tuple[float, str | BaseEvent | logging.LogRecord]] = deque()
-        self._dropped = self._dropped_told = 0
+        self._dropped_told = counts.log_lines_dropped
         self._writing = threading.Lock()
         self._changed = anyio.Event()
         self._loop = threading.get_ident()
@@ -86,7 +88,7 @@ class DebugLog(logging.Handler):
         if isinstance(line, BaseEvent) and getattr(line, "type", "") in UNTOLD:
             return
         if len(self._waiting) >= WAITING:
-            self._dropped += 1
+            self._counts.log_lines_dropped += 1
             return
         self._waiting.append((time.time(), line))
         # From another thread nothing can be woken; the line goes out with the next.
@@ -129,7 +131,8 @@ class DebugLog(logging.Handler):
             while self._waiting:
                 count = min(len(self._waiting), TOGETHER)
                 self._file.append(_line(*self._waiting.popleft()) for _ in range(count))
-            dropped, self._dropped_told = self._dropped - self._dropped_told, self._dropped
+            total = self._counts.log_lines_dropped
+            dropped, self._dropped_told = total - self._dropped_told, total
             if dropped:
                 self._file.append([_line(time.time(), f"{dropped} lines were dropped")])
 

@@ -12,7 +12,7 @@ from .bus import Bus
 from .errors import StorageError
 from .events import MessageEvent, ReactionEvent
 from .links import InboxItem
-from .models import SessionKey
+from .standing import Standing
 from .waiting import first
 
 BATCH = 64
@@ -26,9 +26,9 @@ class Inbound:
     it. One that nobody wants stays for who may come, the newest ``keep`` of them.
     """
 
-    def __init__(self, key: SessionKey, bus: Bus, make_event: MakeEvent, *, keep: int) -> None:
-        self.expired = 0
-        self._key = key
+    def __init__(self, standing: Standing, bus: Bus, make_event: MakeEvent, *, keep: int) -> None:
+        self._key = standing.record.key
+        self._counts = standing.counts
         self._bus = bus
         self._make_event = make_event
         self._keep = keep
@@ -36,6 +36,11 @@ class Inbound:
         self._done: list[int] = []
         self._reading = False
         self._changed = anyio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages were handed over and are not acknowledged yet."""
+        return len(self._in_flight)
 
     async def run(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
         """Hand over what comes, until cancelled; ``report`` hears of an inbox that cannot be read."""
@@ -51,7 +56,7 @@ class Inbound:
                     passed_over |= not await self._hand_over(item)
                     position = item.number
                 if not items and passed_over:
-                    self.expired += await inbox.trim(self._keep)
+                    self._counts.messages_expired += await inbox.trim(self._keep)
             except StorageError as error:
                 report(error)
                 items = ()

@@ -52,6 +52,7 @@ class Link:
         self._tell = tell
         self._scope = anyio.CancelScope()
         self._forced_end: LinkEnded | None = None
+        self._begun: float | None = None
 
     async def hold(self, device: DeviceLocation) -> LinkEnded:
         """Start the link once its turn has come, hold it, and return why it ended, which has been told by then."""
@@ -61,6 +62,8 @@ class Link:
             end = LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message)
             self._tell(end)
             return end
+        if self._standing.record.linked:
+            self._begun = self._backends.clock.monotonic()
         try:
             async with self._backends.driver.connect(self._standing.record, device) as connection:
                 end = LinkEnded(reason=DisconnectReason.PUMP_DEAD)
@@ -112,9 +115,11 @@ class Link:
                 case PairingStarted() | PairingAccepted():
                     patience, since, overdue = settings.connect_timeout, clock.monotonic(), unanswered
                 case PairingOffered() | PairingCodeOffered():
+                    self._begun = None
                     patience, since = event.lifetime + settings.connect_timeout, clock.monotonic()
                     overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
                 case LinkUp():
+                    self._count_start()
                     self.connection = connection
                     patience, lost = None, False
                 case LinkLost() if not lost:
@@ -129,6 +134,12 @@ class Link:
             self._take(event)
             if isinstance(event, LinkUp | PairingAccepted):
                 await self._save()
+
+    def _count_start(self) -> None:
+        """Count how long the link took to be live; not again after a blip, and not where a person had to pair it."""
+        if self._begun is not None:
+            self._backends.time_to_connect.observe(self._backends.clock.monotonic() - self._begun)
+            self._begun = None
 
     def _take(self, event: DriverEvent) -> None:
         standing = self._standing
@@ -148,14 +159,15 @@ class Link:
             case KeepAliveRestored():
                 standing.trust()
             case PresenceChanged():
-                standing.presences_missed += event.missed
+                standing.counts.presences_dropped += event.missed
                 standing.emit(PresenceEvent, **dict(event.presence))
             case TypingChanged():
-                standing.presences_missed += event.missed
+                standing.counts.presences_dropped += event.missed
                 standing.emit(TypingEvent, **dict(event.typing))
             case ReceiptsReceived():
-                standing.receipts_missed += event.missed
+                standing.counts.receipts_dropped += event.missed
                 for receipt in event.receipts:
+                    standing.counts.receipts[receipt.receipt] += len(receipt.message_ids)
                     standing.emit(ReceiptEvent, **dict(receipt))
             case InboxBlocked():
                 standing.error(event.code, event.detail)

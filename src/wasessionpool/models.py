@@ -263,25 +263,73 @@ class WorkerMetrics(Frozen):
     threads: int | None = None
 
 
+BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Histogram(Frozen):
+    """How long something took, in seconds: ``count`` times, ``sum`` in all.
+
+    ``counts[i]`` is how often it took at most ``bounds[i]`` and more than the bound before; the last of ``counts``,
+    which are one more than the bounds, how often it took longer than all of them.
+    """
+
+    bounds: tuple[float, ...] = BOUNDS
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    sum: float = 0.0
+    count: int = 0
+
+
+class QueueDepths(Frozen):
+    """What waits at this moment.
+
+    ``handler_events`` for a handler that is busy, ``stream_events`` to be taken from an ``events()``,
+    ``sends_waiting`` for the limit or the sends ahead. ``sends_in_flight`` are with the driver and not acknowledged by
+    WhatsApp, ``messages_in_flight`` with handlers and not acknowledged by them.
+    """
+
+    handler_events: int = 0
+    stream_events: int = 0
+    sends_waiting: int = 0
+    sends_in_flight: int = 0
+    messages_in_flight: int = 0
+
+
 class PoolMetrics(Frozen):
-    """Counts over all sessions, since the pool opened; the first two and ``workers`` are of this moment.
+    """A pool's figures. What is counted is so since the pool opened, and never falls; a page of the docs explains all.
+
+    Of this moment are ``total_sessions``, ``active_connections``, ``sessions`` (by status), ``health`` (of those
+    connected), ``queue_depths`` and ``workers``. ``errors`` are ``error`` events, ``sends_failed`` calls of a send
+    that raised, both by the error's code; ``rate_limited`` those that the limit refused. ``send_latency`` is from the
+    handing over to WhatsApp's acknowledgement, ``time_to_connect`` from the start of a link until it is live.
 
     ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``) and
     ``receipts_dropped`` came faster than they were taken; ``messages_expired`` were beyond the newest ``inbox_keep``
-    while nobody subscribed to messages. ``worker_restarts`` are workers that crashed, froze or were recycled since the
-    driver was entered.
+    while nobody subscribed to messages; ``log_lines_dropped`` did not fit a ``debug.log``. ``worker_restarts`` are
+    workers that crashed, froze or were recycled since the driver was entered.
     """
 
     total_sessions: int
     active_connections: int
+    sessions: dict[Status, int] = Field(default_factory=dict)
+    health: dict[Literal["ok", "suspect"], int] = Field(default_factory=dict)
     messages_sent: int = 0
     messages_received: int = 0
+    sends_failed: dict[str, int] = Field(default_factory=dict)
+    rate_limited: int = 0
+    receipts: dict[str, int] = Field(default_factory=dict)
     errors: int = 0
+    errors_by_code: dict[str, int] = Field(default_factory=dict)
     reconnects: int = 0
+    reconnects_by_reason: dict[DisconnectReason, int] = Field(default_factory=dict)
+    connected_seconds: float = 0.0
+    send_latency: Histogram = Histogram()
+    time_to_connect: Histogram = Histogram()
+    queue_depths: QueueDepths = QueueDepths()
     events_dropped: int = 0
     presences_dropped: int = 0
     receipts_dropped: int = 0
     messages_expired: int = 0
+    log_lines_dropped: int = 0
     ignored_signals: int = 0
     workers: tuple[WorkerMetrics, ...] = ()
     worker_restarts: int = 0

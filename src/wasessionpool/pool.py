@@ -34,6 +34,7 @@ from .errors import (
 from .events import Event
 from .handle import Session
 from .messages import OutgoingMessage
+from .metrics import Metrics
 from .models import (
     MAIN_DEVICE,
     DisconnectReason,
@@ -92,6 +93,7 @@ class WhatsAppSessionPool:
         for hook in hooks:
             self._bus.add_handler(hook, Filter((), None, None))
         self._sessions: dict[SessionKey, Supervisor] = {}
+        self._metrics = Metrics()
         self._creating = anyio.Lock()
         self._stack = AsyncExitStack()
         self._closing = anyio.Event()
@@ -244,24 +246,8 @@ class WhatsAppSessionPool:
         return [status for status in await self.get_sessions() if status.status is Status.CONNECTED]
 
     async def get_metrics(self) -> PoolMetrics:
-        """Return counts over all sessions since the pool opened, and the driver's workers."""
-        driver = self._open().driver
-        standings = [session.standing for session in self._sessions.values()]
-        return PoolMetrics(
-            total_sessions=len(standings),
-            active_connections=sum(standing.status is Status.CONNECTED for standing in standings),
-            messages_sent=sum(standing.messages_sent for standing in standings),
-            messages_received=sum(standing.messages_received for standing in standings),
-            errors=sum(standing.errors for standing in standings),
-            reconnects=sum(max(0, standing.links - 1) for standing in standings),
-            events_dropped=self._bus.dropped,
-            presences_dropped=sum(standing.presences_missed for standing in standings),
-            receipts_dropped=sum(standing.receipts_missed for standing in standings),
-            messages_expired=sum(session.inbound.expired for session in self._sessions.values()),
-            ignored_signals=sum(standing.ignored_signals for standing in standings),
-            workers=driver.workers(),
-            worker_restarts=driver.worker_restarts,
-        )
+        """Return the pool's figures: of this moment, or counted since it opened, sessions deleted since included."""
+        return self._metrics.of(self._sessions.values(), self._open())
 
     async def send_message(
         self,
@@ -310,7 +296,7 @@ class WhatsAppSessionPool:
         async with self._change(company_id, device) as session:
             if session is not None:
                 await session.logout(forget=True)
-                self._sessions.pop(session.key, None)
+                self._forget(session)
 
     def session(self, company_id: str, *, device: str = MAIN_DEVICE) -> Session:
         """Return the handle of a known session, which has the typed operations; raises ``SessionNotFound``."""
@@ -398,7 +384,7 @@ class WhatsAppSessionPool:
             await session.create(pairing_number, **asked)
         except WhatsAppPoolError as error:
             if is_new:
-                self._sessions.pop(session.key, None)
+                self._forget(session)
             elif isinstance(error, SessionLocked):
                 session.standing.locked(error.holder)
             raise
@@ -419,6 +405,10 @@ class WhatsAppSessionPool:
             record = stored or SessionRecord(company_id=key.company_id, device=key.device, created_at=self._clock.now())
             session = self._sessions[key] = Supervisor(record, backends)
             return session, stored is None
+
+    def _forget(self, session: Supervisor) -> None:
+        if self._sessions.pop(session.key, None):
+            self._metrics.forget(session)
 
     def _report(self, key: SessionKey, code: str, detail: str) -> None:
         if session := self._sessions.get(key):

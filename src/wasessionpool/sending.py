@@ -25,7 +25,14 @@ logger = logging.getLogger(__name__)
 class _Send:
     """A message that the driver has. ``outcome`` is what is known of it, set before ``settled``."""
 
-    def __init__(self, id: str, to: Address, message: OutgoingMessage, reservation: Reservation) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        to: Address,
+        message: OutgoingMessage,
+        reservation: Reservation,
+        handed_over_at: float,
+    ) -> None:
         self.id = id
         self.to = to
         self.message = message
@@ -33,6 +40,7 @@ class _Send:
         self.outcome: SentMessage | WhatsAppPoolError | None = None
         self.settled = anyio.Event()
         self.followed = anyio.CancelScope()
+        self.handed_over_at = handed_over_at
 
 
 class SendLine:
@@ -57,31 +65,48 @@ class SendLine:
         self._stall = stall
         self._turn = anyio.Semaphore(1, max_value=1)
         self._sends: set[_Send] = set()
+        self.waiting = 0
+        """How many calls wait for the limit or for the sends ahead."""
 
     async def send(
         self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
     ) -> SentMessage:
         """Send, and return once WhatsApp acknowledged; raises what ``WhatsAppSessionPool.send_message`` says."""
         content, address, clock = to_message(message), Address.parse(to), self._backends.clock
-        self._live()
         deadline = math.inf if timeout is None else clock.monotonic() + timeout
-        reservation = await self._reserve(address, until=deadline if wait else -math.inf)
+        self.waiting += 1
         try:
-            send = await self._hand_over(address, content, reservation, deadline)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await reservation.release()
+            send = await self._begin(address, content, wait=wait, deadline=deadline)
+        except WhatsAppPoolError as error:
+            self._standing.counts.sends_failed[error.code] += 1
             raise
+        finally:
+            self.waiting -= 1
         with self._until(deadline):
             await send.settled.wait()
         if isinstance(send.outcome, SentMessage):
             return send.outcome
         raise send.outcome or self._unknown(send, f"no acknowledgement within {timeout:g} s")
 
+    @property
+    def in_flight(self) -> int:
+        """How many sends the driver has."""
+        return len(self._sends)
+
     def link_ended(self) -> None:
         """Follow no send any longer: the connection that they were handed to is over."""
         for send in self._sends:
             send.followed.cancel()
+
+    async def _begin(self, address: Address, content: OutgoingMessage, *, wait: bool, deadline: float) -> _Send:
+        self._live()
+        reservation = await self._reserve(address, until=deadline if wait else -math.inf)
+        try:
+            return await self._hand_over(address, content, reservation, deadline)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await reservation.release()
+            raise
 
     async def _reserve(self, address: Address, *, until: float) -> Reservation:
         clock = self._backends.clock
@@ -104,7 +129,8 @@ class SendLine:
             except WhatsAppPoolError:
                 self._turn.release()
                 raise
-            send = _Send(str(ULID.from_datetime(self._backends.clock.now())), address, content, reservation)
+            send_id = str(ULID.from_datetime(self._backends.clock.now()))
+            send = _Send(send_id, address, content, reservation, self._backends.clock.monotonic())
             self._sends.add(send)
             self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
             return send
@@ -155,12 +181,15 @@ class SendLine:
             return
         send.outcome = outcome
         if isinstance(outcome, SentMessage):
-            self._standing.messages_sent += 1
+            self._standing.counts.messages_sent += 1
+            self._backends.send_latency.observe(self._backends.clock.monotonic() - send.handed_over_at)
             self._standing.active()
             self._standing.emit(
                 MessageSentEvent, message_id=outcome.id, to=outcome.to, timestamp=outcome.timestamp, send_id=send.id
             )
         else:
+            if not late:
+                self._standing.counts.sends_failed[outcome.code] += 1
             self._standing.error(outcome.code, outcome.message, send.id)
         if late:
             return

@@ -55,7 +55,7 @@ class Supervisor:
     def __init__(self, record: SessionRecord, backends: Backends) -> None:
         self.key = record.key
         self.standing = Standing(record, backends.bus, backends.clock)
-        self.inbound = Inbound(self.key, backends.bus, self._receive, keep=backends.settings.inbox_keep)
+        self.inbound = Inbound(self.standing, backends.bus, self._receive, keep=backends.settings.inbox_keep)
         self._backends = backends
         self._fence = 0
         self._scope: anyio.CancelScope | None = None
@@ -66,7 +66,7 @@ class Supervisor:
         self.changing = anyio.Lock()
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
-        self._sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
+        self.sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
         self._link: Link | None = None
 
     @property
@@ -185,7 +185,7 @@ class Supervisor:
         self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
     ) -> SentMessage:
         """Send a message; returns once WhatsApp's server acknowledged."""
-        return await self._sends.send(to, message, wait=wait, timeout=timeout)
+        return await self.sends.send(to, message, wait=wait, timeout=timeout)
 
     async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
         """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""
@@ -286,7 +286,7 @@ class Supervisor:
             async with (
                 self._owned() as ownership,
                 self._backends.store.device(self.key) as device,
-                debug_log(self.key, device.log) as log,
+                debug_log(self.key, device.log, self.standing.counts) as log,
                 self._backends.driver.inbox(self.key, device) as inbox,
             ):
                 self.standing.log = log
@@ -362,7 +362,7 @@ class Supervisor:
             return await self._link.hold(device)
         finally:
             self._link = None
-            self._sends.link_ended()
+            self.sends.link_ended()
 
     def _tell(self, end: LinkEnded) -> None:
         if _is_final(end):
@@ -392,7 +392,7 @@ class Supervisor:
         event = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(message))
         event._reply, event._call = self.reply, self.call_soon
         if not message.from_me and not item.redelivered:
-            standing.messages_received += 1
+            standing.counts.messages_received += 1
         standing.active()
         return event
 

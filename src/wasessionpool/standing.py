@@ -11,6 +11,7 @@ from ulid import ULID
 
 from .abc import Clock
 from .bus import Bus
+from .counts import Counts
 from .debug_log import DebugLog
 from .errors import PairingFailed, PairingTimeout, StorageError, WorkerCrashed
 from .events import (
@@ -60,13 +61,9 @@ class Standing:
         self.next_retry_at: datetime | None = None
         self.last_link_held: float | None = None
         self._up_since: float | None = None
-        self.messages_sent = 0
-        self.messages_received = 0
-        self.errors = 0
-        self.links = 0
-        self.presences_missed = 0
-        self.receipts_missed = 0
-        self.ignored_signals = 0
+        self._connected_since: float | None = None
+        self._broke_by: DisconnectReason | None = None
+        self.counts = Counts()
         self.log: DebugLog | None = None
         self._bus = bus
         self._clock = clock
@@ -98,8 +95,8 @@ class Standing:
             restricted_until=record.restricted_until,
             qr=self.qr,
             pairing_code=self.pairing_code,
-            messages_sent=self.messages_sent,
-            messages_received=self.messages_received,
+            messages_sent=self.counts.messages_sent,
+            messages_received=self.counts.messages_received,
             metadata=record.metadata,
             history=tuple(self._history),
         )
@@ -114,6 +111,14 @@ class Standing:
         """What went wrong last, in words."""
         return self._last_error[0] if self._last_error else None
 
+    def counted(self) -> Counts:
+        """Return what happened until now, the time since the session was connected included."""
+        if self._connected_since is not None:
+            now = self._clock.monotonic()
+            self.counts.connected_seconds += now - self._connected_since
+            self._connected_since = now
+        return self.counts
+
     async def change(self) -> None:
         """Wait until something changes."""
         await self._changed.wait()
@@ -126,14 +131,16 @@ class Standing:
         """Take one step in the state machine; a signal that means nothing now is counted and ignored."""
         current = next_status(self.status, signal)
         if current is None:
-            self.ignored_signals += 1
+            self.counts.ignored_signals += 1
             return
         self.reason = reason
         self.next_retry_at = None
         if current is not Status.PAIRING:
             self.qr = self.pairing_code = None
         if current is not self.status:
+            self.counted()
             previous, self.status = self.status, current
+            self._connected_since = self._clock.monotonic() if current is Status.CONNECTED else None
             self._history.append(Transition(time=self._clock.now(), previous=previous, current=current, reason=reason))
             self.update(status=current, disconnect_reason=reason)
             self.emit(StatusEvent, previous=previous, current=current, reason=reason)
@@ -165,7 +172,8 @@ class Standing:
         blip = self._up_since is not None
         if not blip:
             self._up_since = self._clock.monotonic()
-            self.links += 1
+            if self._broke_by is not None:
+                self.counts.reconnects[self._broke_by] += 1
         self.health = "ok"
         self.update(
             linked=True,
@@ -186,6 +194,8 @@ class Standing:
         was_up = self._up_since is not None
         self.last_link_held = None if self._up_since is None else self._clock.monotonic() - self._up_since
         self._up_since = None
+        if was_up:
+            self._broke_by = end.reason
         was_linked = self.record.linked
         signal = ENDED_BY[end.reason]
         self.health = "ok"
@@ -228,7 +238,7 @@ class Standing:
 
     def error(self, code: str, detail: str, send_id: str | None = None) -> None:
         """Remember an error and tell it, with the send that it concerns; ``detail`` must not hold a message's text."""
-        self.errors += 1
+        self.counts.errors[code] += 1
         self._last_error = detail, self._clock.now()
         self.emit(ErrorEvent, code=code, detail=detail, send_id=send_id)
         self._notify()

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from wasessionpool import DisconnectReason, PoolSettings, SessionKey, WhatsAppSessionPool, debug_log
+from wasessionpool.counts import Counts
 from wasessionpool.events import QrEvent
 from wasessionpool.qr import QRCode
 from wasessionpool.testing.driver import FakeDriver, FakeLink
@@ -112,7 +113,7 @@ async def test_nothing_of_it_outlives_its_session(tmp_path: Path) -> None:
 async def test_it_is_rotated_and_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debug_log, "SIZE", 3000)
     path = tmp_path / "debug.log"
-    async with debug_log.debug_log(KEY, path) as log:
+    async with debug_log.debug_log(KEY, path, Counts()) as log:
         assert log is not None
         for number in range(250):
             log.say(f"line {number}")
@@ -134,8 +135,8 @@ async def test_a_disk_that_hangs_blocks_nothing_and_what_is_dropped_is_counted(
 
     monkeypatch.setattr(debug_log._PrivateFile, "_open", hang)
     monkeypatch.setattr(debug_log, "WAITING", 10)
-    path = tmp_path / "debug.log"
-    async with debug_log.debug_log(KEY, path) as log, anyio.create_task_group() as tasks:
+    path, counts = tmp_path / "debug.log", Counts()
+    async with debug_log.debug_log(KEY, path, counts) as log, anyio.create_task_group() as tasks:
         assert log is not None
         tasks.start_soon(log.write)
         log.say("first")
@@ -145,6 +146,7 @@ async def test_a_disk_that_hangs_blocks_nothing_and_what_is_dropped_is_counted(
         goes_on.set()
         tasks.cancel_scope.cancel()
     assert told(path) == ["first", *(f"line {number}" for number in range(10)), "3 lines were dropped"]
+    assert counts.log_lines_dropped == 3
 
 
 async def test_a_disk_that_hangs_for_ever_delays_the_end_for_a_moment(
@@ -155,7 +157,7 @@ async def test_a_disk_that_hangs_for_ever_delays_the_end_for_a_moment(
     monkeypatch.setattr(debug_log, "PATIENCE", 0.05)
     try:
         with anyio.fail_after(10):
-            async with debug_log.debug_log(KEY, tmp_path / "debug.log") as log:
+            async with debug_log.debug_log(KEY, tmp_path / "debug.log", Counts()) as log:
                 assert log is not None
                 log.say("first")
     finally:
@@ -165,7 +167,7 @@ async def test_a_disk_that_hangs_for_ever_delays_the_end_for_a_moment(
 async def test_a_full_disk_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "debug.log"
     path.symlink_to("/dev/full")
-    async with debug_log.debug_log(KEY, path) as log:
+    async with debug_log.debug_log(KEY, path, Counts()) as log:
         assert log is not None
         log.say("first")
     assert capsys.readouterr() == ("", "")

@@ -16,11 +16,11 @@ import wasessionpool
 ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
-    "files", "clock", "waiting", "explain", "proxies",
+    "files", "clock", "waiting", "explain", "proxies", "counts",
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "backends", "sending", "link", "session",
-    "handle", "pool", "defaults",
+    "handle", "metrics", "pool", "defaults",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}

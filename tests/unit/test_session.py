@@ -777,7 +777,16 @@ async def test_the_metrics_and_the_history_say_what_happened(
     async with open_pool() as pool:
         await linked(pool, driver, clock)
         await pool.send_message(COMPANY, "79001234567", "Hello")
-        assert await pool.get_metrics() == PoolMetrics(total_sessions=1, active_connections=1, messages_sent=1)
+        metrics = await pool.get_metrics()
+        assert (metrics.total_sessions, metrics.active_connections, metrics.messages_sent) == (1, 1, 1)
+        assert metrics == PoolMetrics(
+            total_sessions=1,
+            active_connections=1,
+            sessions={each: int(each is Status.CONNECTED) for each in Status},
+            health={"ok": 1, "suspect": 0},
+            messages_sent=1,
+            send_latency=metrics.send_latency,
+        )
         first, *_, last = (await status(pool)).history
         assert first == Transition(time=clock.now(), previous=Status.DISCONNECTED, current=Status.CONNECTING)
         assert last == Transition(time=clock.now(), previous=Status.PAIRING, current=Status.CONNECTED)
