@@ -25,6 +25,9 @@ from .conftest import NOWHERE, Session, SessionFactory
 
 pytestmark = pytest.mark.anyio
 
+END = 5.0
+"""Seconds that a worker may outlive its application: one of them is for what it has to store, whatever Go is doing."""
+
 APPLICATION = """
 import sys, anyio
 from datetime import UTC, datetime
@@ -180,7 +183,7 @@ async def test_a_killed_application_leaves_no_worker(deaf: DeafProxy, session: S
         application.kill()
         await application.wait()
         await application.aclose()
-    with anyio.fail_after(1):
+    with anyio.fail_after(END):
         while _runs(pid):  # noqa: ASYNC110 - another process's child has no event to wait for
             await anyio.sleep(0.01)
 
