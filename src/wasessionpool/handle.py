@@ -7,6 +7,7 @@ from typing import get_args
 
 from .addresses import Address, parse_phone_number
 from .errors import ConfigurationError, InvalidMessage, InvalidRecipient, PayloadTooLarge
+from .idempotency import check_idempotency_key
 from .messages import OutgoingMessage, to_message
 from .models import SentMessage, SessionKey, SessionStatus
 from .operations import CheckNumbers, MarkRead, React, ShowTyping, TypingState
@@ -61,12 +62,23 @@ class Session:
         return supervisor.status()
 
     async def send(
-        self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
+        self,
+        to: str,
+        message: str | OutgoingMessage,
+        *,
+        idempotency_key: str | None = None,
+        resend: bool = False,
+        wait: bool = False,
+        timeout: float | None = None,
     ) -> SentMessage:
         """Send a message; returns once WhatsApp acknowledged, and raises as ``WhatsAppSessionPool.send_message``."""
         message = to_message(message)
+        if idempotency_key is not None:
+            check_idempotency_key(idempotency_key)
         Address.parse(to)
-        return await self._supervisor.send(to, message, wait=wait, timeout=timeout)
+        return await self._supervisor.send(
+            to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
+        )
 
     async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
         """Send as soon as the link is live, waiting for that at most ``connect_timeout`` seconds."""

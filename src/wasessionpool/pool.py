@@ -48,6 +48,7 @@ from .models import (
 from .proxies import check_proxy
 from .session import Supervisor
 from .settings import PoolSettings
+from .shelf import PatientShelf
 from .starts import StartLimiter
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class WhatsAppSessionPool:
                     driver=driver,
                     store=store,
                     limiter=limiter,
-                    shelf=shelf,
+                    shelf=PatientShelf(shelf, self._clock),
                     coordinator=coordinator,
                     clock=self._clock,
                     bus=self._bus,
@@ -256,6 +257,8 @@ class WhatsAppSessionPool:
         message: str | OutgoingMessage,
         *,
         device: str = MAIN_DEVICE,
+        idempotency_key: str | None = None,
+        resend: bool = False,
         wait: bool = False,
         timeout: float | None = None,
     ) -> SentMessage:
@@ -268,8 +271,17 @@ class WhatsAppSessionPool:
         the sends ahead took too long and nothing was sent, ``MessageRejected``, ``RecipientNotOnWhatsapp``, or
         ``SendTimeout``: then it is unknown whether the message went out. Should it become known, an event with the
         ``send_id`` of that error tells.
+
+        By an ``idempotency_key`` (1–255 printable ASCII characters, else ``InvalidMessage``) a message is sent once,
+        also by a program that was killed and tries again: for 24 h the same key waits for the send that is under way,
+        and returns what WhatsApp acknowledged. What certainly was not sent may be tried again by the same key.
+        Where that is unknown it raises ``SendTimeout`` again, until the late answer tells, or ``resend`` sends it all
+        the same. ``InvalidMessage`` where the key is that of another recipient or message, ``StorageError`` where it
+        cannot be kept: then nothing is sent.
         """
-        return await self._handle(SessionKey(company_id, device)).send(to, message, wait=wait, timeout=timeout)
+        return await self._handle(SessionKey(company_id, device)).send(
+            to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
+        )
 
     async def disconnect(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """End the link and keep the credentials; it stays down until ``create_session``."""

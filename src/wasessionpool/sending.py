@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import TypedDict
 
 import anyio
 import anyio.lowlevel
@@ -13,13 +15,23 @@ from ulid import ULID
 from .abc import Connection, Reservation
 from .addresses import Address
 from .backends import Backends
-from .errors import RateLimitExceeded, SendTimeout, SessionNotConnected, WhatsAppPoolError
+from .errors import RateLimitExceeded, SendTimeout, SessionNotConnected, StorageError, WhatsAppPoolError
 from .events import MessageSentEvent
+from .idempotency import KeyedSend, KeyedSends
 from .messages import OutgoingMessage, to_message
 from .models import SentMessage, SessionKey
 from .standing import Standing
 
 logger = logging.getLogger(__name__)
+
+
+class SendOptions(TypedDict, total=False):
+    """The keywords of a send."""
+
+    idempotency_key: str | None
+    resend: bool
+    wait: bool
+    timeout: float | None
 
 
 class _Send:
@@ -31,16 +43,17 @@ class _Send:
         to: Address,
         message: OutgoingMessage,
         reservation: Reservation,
-        handed_over_at: float,
+        keyed: KeyedSend | None,
     ) -> None:
         self.id = id
         self.to = to
         self.message = message
         self.reservation = reservation
+        self.keyed = keyed
         self.outcome: SentMessage | WhatsAppPoolError | None = None
         self.settled = anyio.Event()
         self.followed = anyio.CancelScope()
-        self.handed_over_at = handed_over_at
+        self.handed_over_at = 0.0
 
 
 class SendLine:
@@ -67,26 +80,26 @@ class SendLine:
         self._sends: set[_Send] = set()
         self.waiting = 0
         """How many calls wait for the limit or for the sends ahead."""
+        self._keyed = KeyedSends(key, backends.shelf)
 
     async def send(
-        self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
+        self,
+        to: str,
+        message: str | OutgoingMessage,
+        *,
+        idempotency_key: str | None = None,
+        resend: bool = False,
+        wait: bool = False,
+        timeout: float | None = None,
     ) -> SentMessage:
         """Send, and return once WhatsApp acknowledged; raises what ``WhatsAppSessionPool.send_message`` says."""
         content, address, clock = to_message(message), Address.parse(to), self._backends.clock
         deadline = math.inf if timeout is None else clock.monotonic() + timeout
-        self.waiting += 1
-        try:
-            send = await self._begin(address, content, wait=wait, deadline=deadline)
-        except WhatsAppPoolError as error:
-            self._standing.counts.sends_failed[error.code] += 1
-            raise
-        finally:
-            self.waiting -= 1
-        with self._until(deadline):
-            await send.settled.wait()
-        if isinstance(send.outcome, SentMessage):
-            return send.outcome
-        raise send.outcome or self._unknown(send, f"no acknowledgement within {timeout:g} s")
+        send = partial(self._send, address, content, deadline, wait)
+        if idempotency_key is None:
+            return await send(None)
+        until = partial(self._until, deadline)
+        return await self._keyed.once(idempotency_key, address, content, send, resend=resend, until=until)
 
     @property
     def in_flight(self) -> int:
@@ -98,11 +111,34 @@ class SendLine:
         for send in self._sends:
             send.followed.cancel()
 
-    async def _begin(self, address: Address, content: OutgoingMessage, *, wait: bool, deadline: float) -> _Send:
+    async def forget(self) -> None:
+        """Forget everything that is kept of the session's sends; raises ``StorageError``."""
+        await self._keyed.forget()
+
+    async def _send(
+        self, address: Address, content: OutgoingMessage, deadline: float, wait: bool, keyed: KeyedSend | None
+    ) -> SentMessage:
+        self.waiting += 1
+        try:
+            send = await self._begin(address, content, keyed, wait=wait, deadline=deadline)
+        except WhatsAppPoolError as error:
+            self._standing.counts.sends_failed[error.code] += 1
+            raise
+        finally:
+            self.waiting -= 1
+        with self._until(deadline):
+            await send.settled.wait()
+        if isinstance(send.outcome, SentMessage):
+            return send.outcome
+        raise send.outcome or self._unknown(send, "no acknowledgement within the caller's timeout")
+
+    async def _begin(
+        self, address: Address, content: OutgoingMessage, keyed: KeyedSend | None, *, wait: bool, deadline: float
+    ) -> _Send:
         self._live()
         reservation = await self._reserve(address, until=deadline if wait else -math.inf)
         try:
-            return await self._hand_over(address, content, reservation, deadline)
+            return await self._hand_over(address, content, reservation, keyed, deadline)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await reservation.release()
@@ -120,25 +156,38 @@ class SendLine:
             await clock.sleep(pause)
 
     async def _hand_over(
-        self, address: Address, content: OutgoingMessage, reservation: Reservation, deadline: float
+        self,
+        address: Address,
+        content: OutgoingMessage,
+        reservation: Reservation,
+        keyed: KeyedSend | None,
+        deadline: float,
     ) -> _Send:
+        send = _Send(str(ULID.from_datetime(self._backends.clock.now())), address, content, reservation, keyed)
         with self._until(deadline):
             await self._turn.acquire()
             try:
-                connection = self._live()
-            except WhatsAppPoolError:
+                if keyed is None:
+                    self._start(send)
+                else:
+                    self._live()
+                    async with keyed.noted(send.id):
+                        self._start(send)
+            except BaseException:
                 self._turn.release()
                 raise
-            send_id = str(ULID.from_datetime(self._backends.clock.now()))
-            send = _Send(send_id, address, content, reservation, self._backends.clock.monotonic())
-            self._sends.add(send)
-            self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
             return send
         raise SessionNotConnected(
-            f"session {self._key}: nothing was sent, the sends ahead were not acknowledged in time",
+            f"session {self._key}: nothing was sent, its turn did not come in time",
             status=self._standing.status,
             reason=self._standing.reason,
         )
+
+    def _start(self, send: _Send) -> None:
+        connection = self._live()
+        send.handed_over_at = self._backends.clock.monotonic()
+        self._sends.add(send)
+        self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
 
     def _until(self, deadline: float) -> anyio.CancelScope:
         clock = self._backends.clock
@@ -155,6 +204,8 @@ class SendLine:
         finally:
             self._sends.remove(send)
             await self._settle(send, outcome)
+            if send.keyed is not None:
+                self._keyed.over(send.keyed)
 
     async def _give_up(self, send: _Send, connection: Connection) -> None:
         await self._backends.clock.sleep(self._backends.settings.send_timeout)
@@ -191,6 +242,7 @@ class SendLine:
             if not late:
                 self._standing.counts.sends_failed[outcome.code] += 1
             self._standing.error(outcome.code, outcome.message, send.id)
+        await self._note(send, outcome)
         if late:
             return
         try:
@@ -204,6 +256,17 @@ class SendLine:
             # Its caller hears of it before the next is sent.
             await anyio.lowlevel.cancel_shielded_checkpoint()
             self._turn.release()
+
+    async def _note(self, send: _Send, outcome: SentMessage | WhatsAppPoolError) -> None:
+        if send.keyed is None:
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await send.keyed.settle(outcome)
+        except Exception as error:
+            # Its caller is told the outcome all the same; who asks by the key again is told that it is unknown.
+            logger.exception("session %s: what became of a send could not be kept", self._key)
+            self._standing.error(StorageError.code, f"what became of a send could not be kept: {error}", send.id)
 
     def _unknown(self, send: _Send, why: str) -> SendTimeout:
         return SendTimeout(f"session {self._key}: {why}; whether the message went out is unknown", send_id=send.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import anyio
 from anyio.abc import TaskStatus
@@ -40,7 +40,7 @@ from .models import (
     Status,
 )
 from .operations import LogOut, Operation
-from .sending import SendLine
+from .sending import SendLine, SendOptions
 from .standing import Standing
 from .state import ENDED_BY, REVIVABLE, Signal
 
@@ -160,6 +160,8 @@ class Supervisor:
         if self.standing.status is not Status.LOGGED_OUT:
             self.standing.link_ended(LinkEnded(reason=DisconnectReason.LOGGED_OUT))
         async with self._owned():
+            if forget:
+                await self.sends.forget()
             await self._backends.store.delete(self.key)
             self.inbound.forget()
             if not forget:
@@ -181,11 +183,9 @@ class Supervisor:
             return
         raise TimeoutError(f"session {self.key} is {self.standing.status} after {timeout} s")
 
-    async def send(
-        self, to: str, message: str | OutgoingMessage, *, wait: bool = False, timeout: float | None = None
-    ) -> SentMessage:
+    async def send(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
         """Send a message; returns once WhatsApp's server acknowledged."""
-        return await self.sends.send(to, message, wait=wait, timeout=timeout)
+        return await self.sends.send(to, message, **options)
 
     async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
         """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from wasessionpool import PoolSettings, WhatsAppSessionPool
+from wasessionpool import PoolSettings, SendTimeout, WhatsAppSessionPool
 from wasessionpool.drivers.neonize import NeonizeDriver
 from wasessionpool.testing.whatsapp.server import WORKER_MODULE
 
@@ -46,6 +46,12 @@ async def main(path: str, environment: dict[str, str]) -> None:
                     say(status=status.status, workers=[worker.pid for worker in driver.workers()])
                 case ["send", company_id, to, text]:
                     say(id=(await pool.send_message(company_id, to, text)).id)
+                case ["send by key", company_id, to, text, key, resend]:
+                    try:
+                        sent = await pool.send_message(company_id, to, text, idempotency_key=key, resend=resend)
+                        say(id=sent.id)
+                    except SendTimeout as error:
+                        say(unknown=error.send_id)
                 case ["message"]:
                     event: Any = await anext(messages)
                     say(text=event.text)

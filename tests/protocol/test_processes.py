@@ -38,8 +38,11 @@ class RemoteApplication:
             line = await self._answers.receive_until(b"\n", 65536)
         return dict(json.loads(line))
 
-    async def do(self, *command: str) -> dict[str, Any]:
+    async def tell(self, *command: str | bool) -> None:
         await self._commands.send(json.dumps(command).encode() + b"\n")
+
+    async def do(self, *command: str | bool) -> dict[str, Any]:
+        await self.tell(*command)
         return await self.answer()
 
     async def end(self) -> int:

@@ -20,7 +20,7 @@ VALUES = {
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "backends", "sending", "link", "session",
-    "handle", "metrics", "pool", "defaults",
+    "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients", "restrictions",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}
