@@ -23,13 +23,15 @@ CORE = {
     "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients", "restrictions",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
-ADAPTERS = {"cli", "http", "fastapi", "django", "dashboard", "__main__"}
+ADAPTERS = {"cli", "django", "dashboard", "__main__"}
 MAY_IMPORT = {
     **dict.fromkeys(VALUES, VALUES),
     "abc": VALUES,
     **dict.fromkeys(CORE, VALUES | {"abc"} | CORE),
     **{backend: VALUES | {"abc", backend} for backend in BACKENDS},
     "__init__": VALUES | {"abc"} | CORE,
+    "http": VALUES | {"abc", "http"} | CORE,
+    "fastapi": VALUES | {"abc", "http", "fastapi"} | CORE,
 }
 FREE = ADAPTERS | {"testing"}
 """Layers that may import everything; nothing below may import them."""
@@ -74,6 +76,19 @@ def test_only_the_driver_speaks_to_neonize() -> None:
     assert all(name.startswith(("drivers/neonize/", "testing/whatsapp/")) for name in speakers), speakers
 
 
+def test_what_frameworks_share_has_none_in_it() -> None:
+    loaded = loaded_by(
+        "wasessionpool.http." + ", wasessionpool.http.".join(path.stem for path in (ROOT / "http").glob("[a-z]*.py"))
+    )
+    assert loaded & {"fastapi", "starlette", "django", "jwt"} == set()
+
+
+def loaded_by(modules: str) -> set[str]:
+    """The top-level packages that an import brings."""
+    script = f"import sys, json, {modules}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    return set(json.loads(subprocess.check_output([sys.executable, "-c", script])))
+
+
 def test_the_public_names() -> None:
     public = {
         name for name, value in vars(wasessionpool).items() if not name.startswith("_") and not inspect.ismodule(value)
@@ -82,8 +97,8 @@ def test_the_public_names() -> None:
 
 
 def test_an_import_brings_nothing_heavy() -> None:
-    script = "import sys, json, wasessionpool; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
-    loaded = set(json.loads(subprocess.check_output([sys.executable, "-c", script])))
+    loaded = loaded_by("wasessionpool")
     heavy = {"neonize", "PIL", "qrcode", "limits", "redis", "httpx", "cryptography", "pydantic_settings", "filelock",
-             "typer", "rich", "google", "phonenumbers", "websockets", "trustme", "sqlite3", "magic"}  # fmt: skip
+             "typer", "rich", "google", "phonenumbers", "websockets", "trustme", "sqlite3", "magic", "fastapi",
+             "starlette", "jwt"}  # fmt: skip
     assert loaded & heavy == set()

@@ -1,0 +1,1 @@
+"""What every web framework needs of the REST interface, and no framework in it."""

@@ -1,0 +1,26 @@
+"""How many requests a key may make, whatever they are; what may be sent is another limit."""
+
+from __future__ import annotations
+
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from .errors import HttpError
+
+
+class Quota:
+    """At most ``limit`` requests a minute a key, in this process."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = RateLimitItemPerMinute(limit)
+        self._windows = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def spend(self, name: str) -> None:
+        """Count a request; raises ``HttpError`` 429, which says when to come again."""
+        if self._windows.hit(self._limit, name):
+            return
+        wait = max(0.0, self._windows.get_window_stats(self._limit, name).reset_time - time.time())
+        raise HttpError(429, "too_many_requests", "Too many requests", retry_after=wait)
