@@ -777,6 +777,7 @@ async def test_the_metrics_and_the_history_say_what_happened(
     async with open_pool() as pool:
         await linked(pool, driver, clock)
         await pool.send_message(COMPANY, "79001234567", "Hello")
+        await clock.advance()
         metrics = await pool.get_metrics()
         assert (metrics.total_sessions, metrics.active_connections, metrics.messages_sent) == (1, 1, 1)
         assert metrics == PoolMetrics(
