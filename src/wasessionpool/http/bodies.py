@@ -12,7 +12,9 @@ from ..messages import MAX_TEXT, Text
 from ..models import (
     MAIN_DEVICE,
     DisconnectReason,
+    Histogram,
     PoolMetrics,
+    QueueDepths,
     SentMessage,
     SessionStatus,
     Status,
@@ -180,11 +182,26 @@ class WorkerBody(WorkerMetrics):
     model_config = Answer.model_config
 
 
+class HistogramBody(Histogram):
+    """How long something took, in seconds."""
+
+    model_config = Answer.model_config
+
+
+class QueueDepthsBody(QueueDepths):
+    """What waits at this moment."""
+
+    model_config = Answer.model_config
+
+
 class PoolMetricsBody(PoolMetrics):
     """All that the pool counts."""
 
     model_config = Answer.model_config
 
+    send_latency: HistogramBody = HistogramBody()
+    time_to_connect: HistogramBody = HistogramBody()
+    queue_depths: QueueDepthsBody = QueueDepthsBody()
     workers: tuple[WorkerBody, ...] = ()
 
     @classmethod
