@@ -13,7 +13,7 @@ from wasessionpool.testing.whatsapp.app_state import share_key
 from wasessionpool.testing.whatsapp.connection import Connection
 from wasessionpool.testing.whatsapp.errors import IQError, ProtocolError
 from wasessionpool.testing.whatsapp.link_code import LinkRequest
-from wasessionpool.testing.whatsapp.network import Companion, Network
+from wasessionpool.testing.whatsapp.network import Companion, Network, logger
 from wasessionpool.testing.whatsapp.nodes import Node, Value, node
 from wasessionpool.testing.whatsapp.pairing import Codes, Pairing
 from wasessionpool.testing.whatsapp.queries import Query, answer
@@ -96,6 +96,9 @@ class _Session:
     def begin(self) -> None:
         companion, connection = self._companion, self._connection
         if companion.connection is not None:
+            if companion.connection.is_held:
+                companion.account.overlapping_logins += 1
+                logger.warning("%s logs in a second time, its link is up", companion.lid)
             companion.connection.send(REPLACED)
             companion.connection.end()
         connection.faults = companion.account.faults

@@ -60,6 +60,11 @@ class Connection:
     def is_open(self) -> bool:
         return not self._ending and not self.closed.is_set()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the client still holds its end, and this end has not begun to close."""
+        return self.is_open and self._websocket.is_whole
+
     def send(self, stanza: Node) -> None:
         """Queue a stanza. Nothing happens on a connection that ends."""
         if not self.is_open or self.faults.silent.value:

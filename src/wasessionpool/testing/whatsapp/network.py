@@ -174,6 +174,7 @@ class Account:
         self.receipts: Mailbox[ReceivedReceipt] = Mailbox()
         self.logins = 0
         self.refused_logins = 0
+        self.overlapping_logins = 0
         self.undecryptable = 0
         self.retries_asked = 0
         self.retry_counts: Recent[int] = Recent(MAX_REMEMBERED_IDS)

@@ -59,6 +59,11 @@ class Phone(Author, FaultCalls):
         return self._account.refused_logins
 
     @property
+    def overlapping_logins(self) -> int:
+        """How often a linked device logged in while it held another link, which neither end had begun to close."""
+        return self._account.overlapping_logins
+
+    @property
     def copies(self) -> tuple[ReceivedMessage, ...]:
         """Copies of everything that linked devices sent, in order."""
         return self._account.copies.all

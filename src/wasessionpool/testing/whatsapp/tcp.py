@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 
 import anyio
 from anyio.abc import ByteStream
 
 _CHUNK = 65536
+_ESTABLISHED = b"\x01"
 
 
 class TcpStream(ByteStream):
@@ -91,6 +93,18 @@ class TcpStream(ByteStream):
             return 0
         except OSError as error:
             raise anyio.BrokenResourceError from error
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether neither end has closed it, by what the kernel knows: it may be ahead of what was received."""
+        try:
+            if sys.platform == "linux":
+                return self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _ESTABLISHED
+            return self._socket.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     async def send_eof(self) -> None:
         try:

@@ -88,6 +88,11 @@ class WebSocket:
         if protocol.state is not State.OPEN:
             raise ProtocolError("not a WebSocket upgrade")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the client has not begun to close the connection, as far as anybody can know here."""
+        return self._protocol.state is State.OPEN and self._tcp.is_whole
+
     async def receive(self) -> bytes:
         """Return the bytes of the messages that come next, at least one byte.
 
