@@ -38,10 +38,10 @@ class NeonizeDriver:
     list of linked devices: one name for all, or a function of the session's record.
 
     The rest is in seconds, too: a worker that can pair at once is kept for ``spare_timeout`` after each pairing's begin
-    (0: none is kept); workers tell their vitals each ``vitals_interval`` and are replaced after ``silence_timeout``
-    without a word, or where they passed one of ``limits``; one that dies at its start again and again is spawned anew
-    after ``respawn_delay``, then after twice as long each time; and a session's aborts are forgotten after a link that
-    held ``reset_after``.
+    (0: none is kept), one that no session is left on for ``idle_timeout``; workers tell their vitals each
+    ``vitals_interval`` and are replaced after ``silence_timeout`` without a word, or where they passed one of
+    ``limits``; one that dies at its start again and again is spawned anew after ``respawn_delay``, then after twice as
+    long each time; and a session's aborts are forgotten after a link that held ``reset_after``.
     Raises ``ConfigurationError`` for a value that makes no sense, and on entry for a platform without neonize.
     """
 
@@ -56,6 +56,7 @@ class NeonizeDriver:
         inbox_max_bytes: int = 64 * 1024 * 1024,
         device_name: DeviceName = "wasessionpool",
         spare_timeout: float = 60.0,
+        idle_timeout: float = 60.0,
         vitals_interval: float = 5.0,
         silence_timeout: float = 30.0,
         limits: WorkerLimits | None = None,
@@ -69,6 +70,7 @@ class NeonizeDriver:
         self._launch = Launch(worker_module, dict(environment or {}), vitals_interval, silence_timeout)
         self._sessions_per_worker = sessions_per_worker
         self._spare_timeout = spare_timeout
+        self._idle_timeout = idle_timeout
         self._limits = limits or WorkerLimits()
         self._respawn_delay = respawn_delay
         self._reset_after = reset_after
@@ -93,6 +95,7 @@ class NeonizeDriver:
                 launch=self._launch,
                 sessions_per_worker=self._sessions_per_worker,
                 spare_timeout=self._spare_timeout,
+                idle_timeout=self._idle_timeout,
                 limits=self._limits,
                 quarantine=Quarantine(self._reset_after),
                 respawn=Respawn(Backoff(self._respawn_delay, LONGEST_RESPAWN_DELAY, jitter=0.0)),

@@ -51,6 +51,7 @@ class Fleet:
         launch: Launch,
         sessions_per_worker: int,
         spare_timeout: float,
+        idle_timeout: float,
         limits: WorkerLimits,
         quarantine: Quarantine,
         respawn: Respawn,
@@ -61,6 +62,7 @@ class Fleet:
         self._launch = launch
         self._sessions_per_worker = sessions_per_worker
         self._spare_timeout = spare_timeout
+        self._idle_timeout = idle_timeout
         self._limits = limits
         self._respawn = respawn
         self._workers: dict[WorkerProcess, list[Place]] = {}
@@ -87,8 +89,8 @@ class Fleet:
         finally:
             places.remove(place)
             place.left.set()
-            if not places and (worker is self._draining or self._wear(worker)):
-                worker.quit()
+            if not places:
+                self._left_empty(worker)
 
     @asynccontextmanager
     async def pairing(self) -> AsyncIterator[WorkerProcess]:
@@ -121,6 +123,19 @@ class Fleet:
         for worker in workers:
             worker.kill()
             await worker.gone.wait()
+
+    def _left_empty(self, worker: WorkerProcess) -> None:
+        if worker is self._draining or self._wear(worker):
+            worker.quit()
+        elif worker.alive and not self._closing:
+            self._tasks.start_soon(self._end_empty, worker, worker.starts, name="empty worker's end")
+
+    async def _end_empty(self, worker: WorkerProcess, starts: int) -> None:
+        """End a shard worker on which nobody has started any more; those that a quarantine spread out leave some."""
+        with anyio.move_on_after(self._idle_timeout):
+            await worker.gone.wait()
+        if worker.starts == starts and not self._workers.get(worker):
+            worker.quit()
 
     def _wear(self, worker: WorkerProcess) -> str | None:
         return self._limits.passed_by(worker.starts, worker.vitals)
