@@ -89,7 +89,7 @@ class Stress:
             self.done[what] += 1
 
     def _start_and_stop(self, number: int) -> None:
-        chance = random.Random(number)  # noqa: S311 - no secret
+        chance = random.Random(number)
         directory = self._directory / str(number)
         directory.mkdir()
         generation = 0

@@ -1,0 +1,96 @@
+"""What must hold, looked up where it is known: at the server, and in what the application wrote to disk."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .company import Company
+from .journal import read
+
+LOST_WITH_A_WORKER = 101
+"""Messages of a session that may be lost with a worker that is killed: neonize had them, and had acknowledged them."""
+
+
+def two_links(companies: Sequence[Company]) -> Iterator[str]:
+    """Never two links of one session."""
+    for company in companies:
+        if company.phone.overlapping_logins:
+            yield f"{company.id}: {company.phone.overlapping_logins} logins while a link was up"
+
+
+def sends(companies: Sequence[Company], outgoing: Path) -> Iterator[str]:
+    """No acknowledged send is lost, none is there more often than it may be."""
+    may_be: Counter[str] = Counter()
+    acknowledged: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for entry in read(outgoing):
+        match entry["what"]:
+            case "try":
+                may_be[entry["text"]] += 1
+            case "not sent":
+                may_be[entry["text"]] -= 1
+            case "sent":
+                acknowledged[entry["company_id"]].append((entry["id"], entry["text"]))
+    for company in companies:
+        got = company.contact.received
+        ids = Counter(message.id for message in got)
+        for message_id, text in acknowledged[company.id]:
+            if message_id not in ids:
+                yield f"{company.id}: {text!r}, {message_id}, was acknowledged and is not there"
+        for message_id, count in ids.items():
+            if count > 1:
+                yield f"{company.id}: message {message_id} is there {count} times"
+        for text, count in Counter(message.text for message in got).items():
+            if count > may_be[text]:
+                yield f"{company.id}: {text!r} is there {count} times, {may_be[text]} expected at most"
+
+
+class Received:
+    """What the application's durable handler has written down."""
+
+    def __init__(self, incoming: Path) -> None:
+        self._path = incoming
+
+    def missing(self, companies: Sequence[Company]) -> dict[Company, list[str]]:
+        """Return the texts that were taken by a device and are not written down."""
+        ids = {entry["id"] for entry in read(self._path)}
+        missing = {
+            company: [
+                text
+                for message_id, text in company.written.items()
+                if message_id not in ids and message_id not in company.void
+            ]
+            for company in companies
+        }
+        return {company: texts for company, texts in missing.items() if texts}
+
+    def violations(self, companies: Sequence[Company]) -> Iterator[str]:
+        """Losses beyond what is documented, what came twice without saying so, and what went to the wrong company."""
+        for company, texts in self.missing(companies).items():
+            untaken = company.untaken()
+            if len(texts) > LOST_WITH_A_WORKER * company.deaths:
+                yield (
+                    f"{company.id}: {len(texts)} received messages lost ({', '.join(texts[:5])}), "
+                    f"{len(untaken)} of all not taken by the device, {company.deaths} workers of it died"
+                )
+        new: Counter[tuple[str, str]] = Counter()
+        for entry in read(self._path):
+            if not entry["redelivered"]:
+                new[entry["company_id"], entry["id"]] += 1
+            if not entry["text"].startswith(f"in {entry['company_id']} "):
+                yield f"{entry['company_id']} got {entry['text']!r}"
+        for (company_id, message_id), count in new.items():
+            if count > 1:
+                yield f"{company_id}: message {message_id} came {count} times as if it were new"
+
+
+def statuses(companies: Sequence[Company]) -> Iterator[str]:
+    """Every session is in the status that its last fault calls for."""
+    for company in companies:
+        if not company.as_expected:
+            reason = f", {company.reason}" if company.reason else ""
+            yield (
+                f"{company.id} is {company.status} ({company.said_reason}) and "
+                f"{'' if company.phone.connected else 'not '}at the server, {company.expected}{reason} expected"
+            )
