@@ -1,0 +1,120 @@
+"""What chaos looks for is found where it is: each check sees its own violation, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from wasessionpool.testing import WhatsAppServer
+from wasessionpool.testing.whatsapp.routing import send_from_phone
+
+from . import verdict
+from .company import Company
+from .footprint import growth
+from .journal import Journal
+from .plan import make_plan
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def company() -> AsyncIterator[Company]:
+    async with WhatsAppServer() as whatsapp:
+        yield Company("company-0", whatsapp.phone("79680000000"), whatsapp.contact("79000000000"))
+
+
+def arrive(company: Company, text: str) -> str:
+    """Let a text from the company's phone be at its contact, and return its id."""
+    return send_from_phone(company.phone._network, company.phone._account, company.contact.number, text)
+
+
+def sends(company: Company, path: Path) -> list[str]:
+    return list(verdict.sends([company], path))
+
+
+async def test_sends(company: Company, tmp_path: Path) -> None:
+    outgoing = Journal(path := tmp_path / "outgoing")
+    outgoing.write(what="try", text="acknowledged")
+    outgoing.write(what="sent", text="acknowledged", company_id=company.id, id=arrive(company, "acknowledged"))
+    for outcome in ("unknown", "sent"):
+        outgoing.write(what="try", text="twice, and told")
+        message_id = arrive(company, "twice, and told")
+        outgoing.write(what=outcome, text="twice, and told", company_id=company.id, id=message_id)
+    outgoing.write(what="try", text="cut short by a kill")
+    arrive(company, "cut short by a kill")
+    assert sends(company, path) == []
+
+    arrive(company, "acknowledged")
+    outgoing.write(what="try", text="refused")
+    outgoing.write(what="not sent", text="refused")
+    arrive(company, "refused")
+    outgoing.write(what="try", text="lost")
+    outgoing.write(what="sent", text="lost", company_id=company.id, id="3EB0")
+    assert sends(company, path) == [
+        "company-0: 'lost', 3EB0, was acknowledged and is not there",
+        "company-0: 'acknowledged' is there 2 times, 1 expected at most",
+        "company-0: 'refused' is there 1 times, 0 expected at most",
+    ]
+
+
+async def test_what_was_received(company: Company, tmp_path: Path) -> None:
+    incoming = Journal(path := tmp_path / "incoming")
+    company.written = {str(number): f"in company-0 {number}" for number in range(102)}
+    company.void = {"0"}
+    received = verdict.Received(path)
+    [line] = received.violations([company])
+    assert "101 received messages lost" in line
+    company.deaths = 1
+    assert list(received.violations([company])) == []
+    company.void = set()
+    [line] = received.violations([company])
+    assert "102 received messages lost" in line
+
+    company.deaths = 2
+    for redelivered in (False, True):
+        incoming.write(company_id=company.id, text="in company-0 1", id="1", redelivered=redelivered)
+    assert list(received.violations([company])) == []
+    assert len(received.missing([company])[company]) == 101
+    incoming.write(company_id=company.id, text="in company-0 1", id="1", redelivered=False)
+    incoming.write(company_id="company-1", text="in company-0 2", id="2", redelivered=False)
+    assert list(received.violations([company])) == [
+        "company-1 got 'in company-0 2'",
+        "company-0: message 1 came 2 times as if it were new",
+    ]
+
+
+async def test_statuses_and_links(company: Company) -> None:
+    company.tell("connected", None)
+    assert list(verdict.statuses([company])) == [
+        "company-0 is connected (None) and not at the server, connected expected"
+    ]
+    company.expected, company.reason = "failed", "replaced"
+    assert len(list(verdict.statuses([company]))) == 1
+    company.tell("failed", "poisoned")
+    assert len(list(verdict.statuses([company]))) == 1
+    company.tell("failed", "replaced")
+    assert list(verdict.statuses([company])) == []
+    assert list(verdict.two_links([company])) == []
+    company.phone._account.overlapping_logins = 1
+    assert list(verdict.two_links([company])) == ["company-0: 1 logins while a link was up"]
+
+
+def test_growth_is_a_share_in_so_many_seconds() -> None:
+    assert growth([(0.0, 90), (300.0, 100), (600.0, 110)], 600) == pytest.approx(0.2)
+    assert growth([(0.0, 100), (300.0, 100)], 600) == 0
+
+
+def test_a_seed_is_a_plan() -> None:
+    plan = make_plan(7, 600, 20)
+    assert plan == make_plan(7, 600, 20)
+    assert plan != make_plan(8, 600, 20)
+    assert len({step.fault for step in plan}) > 15
+    assert [step.at for step in plan] == sorted(step.at for step in plan)
+    assert any(step.seconds is None for step in plan)
