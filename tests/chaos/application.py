@@ -24,7 +24,7 @@ from wasessionpool.drivers.neonize import NeonizeDriver
 from wasessionpool.events import Event, MessageEvent, StatusEvent
 from wasessionpool.testing.whatsapp.server import WORKER_MODULE
 
-from .journal import Journal
+from .journal import Journal, read
 
 TRIES = 3
 PATIENCE = 60.0
@@ -57,6 +57,17 @@ def say(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
+def interrupted(outgoing: Path) -> dict[str, str]:
+    """Return the last text of each company whose send, by a key, a kill has cut short."""
+    last: dict[str, str] = {}
+    for entry in read(outgoing):
+        if entry["what"] != "try":
+            last = {company_id: text for company_id, text in last.items() if text != entry["text"]}
+        elif entry["keyed"]:
+            last[entry["company_id"]] = entry["text"]
+    return last
+
+
 class Application:
     def __init__(self, pool: WhatsAppSessionPool, driver: NeonizeDriver, options: dict[str, Any]) -> None:
         self._pool = pool
@@ -66,6 +77,7 @@ class Application:
         self._pause = options["pause"]
         self._contacts: dict[str, str] = options["contacts"]
         folder = Path(options["journals"])
+        self._interrupted = interrupted(folder / "outgoing")
         self._outgoing, self._incoming = Journal(folder / "outgoing"), Journal(folder / "incoming")
         self._talking = anyio.CancelScope()
         self._failed: set[str] = set()
@@ -126,6 +138,8 @@ class Application:
     async def _talk(self, company_id: str) -> None:
         chance, contact = Random(f"{self._seed} {company_id} {self._run}"), self._contacts[company_id]
         number = 0
+        if company_id in self._interrupted:
+            await self._send(company_id, contact, self._interrupted[company_id], keyed=True)
         while True:
             await anyio.sleep(chance.uniform(0.5, 1.5) * self._pause)
             try:
@@ -133,16 +147,17 @@ class Application:
             except (WhatsAppPoolError, TimeoutError):
                 continue
             number += 1
-            await self._send(company_id, contact, f"out {company_id} {self._run}.{number}")
+            await self._send(company_id, contact, f"out {company_id} {self._run}.{number}", keyed=number % 2 == 0)
 
-    async def _send(self, company_id: str, contact: str, text: str) -> None:
-        """Send, and again where that failed; the same words may then be there twice, and it is told."""
+    async def _send(self, company_id: str, contact: str, text: str, *, keyed: bool) -> None:
+        """Send, and again where that failed; without a key the same words may then be there twice, and it is told."""
         for _ in range(TRIES):
-            self._outgoing.write(what="try", text=text)
+            self._outgoing.write(what="try", text=text, company_id=company_id, keyed=keyed)
             try:
                 # What was begun is written down, also when it is time to be quiet.
                 with anyio.CancelScope(shield=True):
-                    sent = await self._pool.send_message(company_id, contact, text)
+                    key = text if keyed else None
+                    sent = await self._pool.send_message(company_id, contact, text, idempotency_key=key)
                     self._outgoing.write(what="sent", text=text, id=sent.id, company_id=company_id)
                     return
             except SendTimeout:

@@ -65,6 +65,8 @@ class RemoteApplication:
 
     async def do(self, what: str, company_id: str = "", timeout: float = 60.0) -> dict[str, Any]:
         """Give a command and return the answer. Raises Gone, and TimeoutError."""
+        if self.leaving:
+            raise Gone(what)
         number = next(self._numbers)
         command = json.dumps({"number": number, "do": what, "company_id": company_id}).encode() + b"\n"
         try:

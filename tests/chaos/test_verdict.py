@@ -41,26 +41,30 @@ def sends(company: Company, path: Path) -> list[str]:
 
 async def test_sends(company: Company, tmp_path: Path) -> None:
     outgoing = Journal(path := tmp_path / "outgoing")
-    outgoing.write(what="try", text="acknowledged")
+    outgoing.write(what="try", text="acknowledged", keyed=False)
     outgoing.write(what="sent", text="acknowledged", company_id=company.id, id=arrive(company, "acknowledged"))
     for outcome in ("unknown", "sent"):
-        outgoing.write(what="try", text="twice, and told")
+        outgoing.write(what="try", text="twice, and told", keyed=False)
         message_id = arrive(company, "twice, and told")
         outgoing.write(what=outcome, text="twice, and told", company_id=company.id, id=message_id)
-    outgoing.write(what="try", text="cut short by a kill")
+    outgoing.write(what="try", text="cut short by a kill", keyed=False)
     arrive(company, "cut short by a kill")
     assert sends(company, path) == []
 
     arrive(company, "acknowledged")
-    outgoing.write(what="try", text="refused")
+    outgoing.write(what="try", text="refused", keyed=False)
     outgoing.write(what="not sent", text="refused")
     arrive(company, "refused")
-    outgoing.write(what="try", text="lost")
+    for _ in range(2):
+        outgoing.write(what="try", text="by its key", keyed=True)
+        arrive(company, "by its key")
+    outgoing.write(what="try", text="lost", keyed=False)
     outgoing.write(what="sent", text="lost", company_id=company.id, id="3EB0")
     assert sends(company, path) == [
         "company-0: 'lost', 3EB0, was acknowledged and is not there",
         "company-0: 'acknowledged' is there 2 times, 1 expected at most",
         "company-0: 'refused' is there 1 times, 0 expected at most",
+        "company-0: 'by its key' is there 2 times, 1 expected at most",
     ]
 
 
