@@ -169,17 +169,35 @@ class MessageEvent(BaseEvent, InboundMessage):
         await self._call(operation)
 
 
-class ReactionEvent(BaseEvent):
-    """Someone reacted to the message ``message_id`` by an ``emoji``, or took that back, which leaves it empty."""
+class AboutMessage(BaseEvent):
+    """What became of the message ``message_id`` in ``chat``; ``sender`` is who did it."""
 
-    type: Literal["reaction"] = "reaction"
     message_id: str
-    emoji: str = Field(repr=False)
     chat: Contact
     sender: Contact
     from_me: bool = False
     is_group: bool = False
     timestamp: datetime
+
+
+class ReactionEvent(AboutMessage):
+    """Someone reacted to a message by an ``emoji``, or took that back, which leaves it empty."""
+
+    type: Literal["reaction"] = "reaction"
+    emoji: str = Field(repr=False)
+
+
+class MessageEditedEvent(AboutMessage):
+    """Someone edited a message: its ``text`` or caption is this now. Whether it was the author is not checked here."""
+
+    type: Literal["message_edited"] = "message_edited"
+    text: str = Field(repr=False)
+
+
+class MessageRevokedEvent(AboutMessage):
+    """Someone deleted a message for everyone. Whether its author or an admin of the group is not checked here."""
+
+    type: Literal["message_revoked"] = "message_revoked"
 
 
 class MessageSentEvent(BaseEvent):
@@ -223,6 +241,8 @@ Event = Annotated[
     | ErrorEvent
     | StatusEvent
     | MessageEvent
+    | MessageEditedEvent
+    | MessageRevokedEvent
     | ReactionEvent
     | MessageSentEvent
     | ReceiptEvent

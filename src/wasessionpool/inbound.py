@@ -10,13 +10,13 @@ import anyio
 from .abc import Inbox
 from .bus import Bus
 from .errors import StorageError
-from .events import MessageEvent, ReactionEvent
+from .events import Event
 from .links import InboxItem
 from .standing import Standing
 from .waiting import first
 
 BATCH = 64
-MakeEvent = Callable[[InboxItem], MessageEvent | ReactionEvent]
+MakeEvent = Callable[[InboxItem], Event]
 
 
 class Inbound:

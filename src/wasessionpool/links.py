@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -137,6 +138,14 @@ DriverEvent = Annotated[
 ]
 
 
+InboxEvent = Literal["message", "reaction", "message_edited", "message_revoked"]
+_DONE_TO_A_MESSAGE: Mapping[str, InboxEvent] = {
+    "reaction": "reaction",
+    "edited": "message_edited",
+    "revoked": "message_revoked",
+}
+
+
 class InboxItem(Frozen):
     """A message in an inbox: its ``number`` there, and an id that it keeps for ever (a ULID)."""
 
@@ -146,6 +155,6 @@ class InboxItem(Frozen):
     redelivered: bool = False
 
     @property
-    def event_type(self) -> Literal["message", "reaction"]:
+    def event_type(self) -> InboxEvent:
         """The type of the event that it becomes."""
-        return "reaction" if self.message.kind == "reaction" and self.message.quoted else "message"
+        return _DONE_TO_A_MESSAGE.get(self.message.kind, "message") if self.message.quoted else "message"

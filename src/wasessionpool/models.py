@@ -117,7 +117,11 @@ class Contact(Frozen):
 
 
 class InboundMessage(Frozen):
-    """A message as WhatsApp delivered it; ``kind`` is ``text`` or the name of a kind without text of its own."""
+    """A message as WhatsApp delivered it; ``kind`` is ``text`` or the name of a kind without text of its own.
+
+    What is done to an earlier message, ``quoted``, comes as one too: a ``reaction``, or that it was ``edited`` or
+    ``revoked``.
+    """
 
     message_id: str
     chat: Contact

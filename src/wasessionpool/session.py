@@ -26,10 +26,10 @@ from .errors import (
     StorageError,
     WhatsAppPoolError,
 )
-from .events import MessageEvent, ReactionEvent, ReconnectFailedEvent, ReconnectingEvent
+from .events import ReconnectFailedEvent, ReconnectingEvent
 from .inbound import Inbound
 from .link import Link, reason_of
-from .links import InboxItem, LinkEnded
+from .links import LinkEnded
 from .messages import OutgoingMessage
 from .models import (
     DeviceLocation,
@@ -40,6 +40,7 @@ from .models import (
     Status,
 )
 from .operations import LogOut, Operation
+from .received import Received
 from .sending import SendLine, SendOptions
 from .standing import Standing
 from .state import ENDED_BY, REVIVABLE, Signal
@@ -55,7 +56,8 @@ class Supervisor:
     def __init__(self, record: SessionRecord, backends: Backends) -> None:
         self.key = record.key
         self.standing = Standing(record, backends.bus, backends.clock)
-        self.inbound = Inbound(self.standing, backends.bus, self._receive, keep=backends.settings.inbox_keep)
+        received = Received(self.standing, reply=self.reply, call=self.call_soon)
+        self.inbound = Inbound(self.standing, backends.bus, received.event, keep=backends.settings.inbox_keep)
         self._backends = backends
         self._fence = 0
         self._scope: anyio.CancelScope | None = None
@@ -373,28 +375,6 @@ class Supervisor:
         if end.reason is DisconnectReason.OUTDATED and self._backends.starts.close():
             logger.error("WhatsApp refuses this version of the client: no session is started any more")
             self.standing.error(ClientOutdated.code, "WhatsApp refuses this version of the client: upgrade neonize")
-
-    def _receive(self, item: InboxItem) -> MessageEvent | ReactionEvent:
-        standing, message = self.standing, item.message
-        if item.event_type == "reaction":
-            standing.active()
-            fields = message.model_dump(include={"from_me", "is_group", "timestamp"})
-            return standing.event(
-                ReactionEvent,
-                event_id=item.event_id,
-                redelivered=item.redelivered,
-                message_id=message.quoted,
-                emoji=message.text or "",
-                chat=message.chat,
-                sender=message.sender,
-                **fields,
-            )
-        event = standing.event(MessageEvent, event_id=item.event_id, redelivered=item.redelivered, **dict(message))
-        event._reply, event._call = self.reply, self.call_soon
-        if not message.from_me and not item.redelivered:
-            standing.counts.messages_received += 1
-        standing.active()
-        return event
 
     def _complain(self, error: StorageError) -> None:
         self.standing.error(error.code, error.message)

@@ -24,6 +24,11 @@ START = Start(session="a:main:1", database="/x", inbox="/i", inbox_max_bytes=1, 
 THEM = Contact(id=PHONE, phone_number="+79002222222", lid=LID)
 
 
+EDIT = CONTENT.ProtocolMessage.MESSAGE_EDIT
+KEY = CONTENT.Message().protocolMessage.key
+KEY.ID = "Q3"
+
+
 def jid(text: str = "", device: int = 0) -> Any:
     user, _, server = text.partition("@")
     return EVENTS.JID(User=user, RawAgent=0, Device=device, Integrator=0, Server=server)
@@ -147,18 +152,35 @@ def test_what_a_message_quotes() -> None:
     assert message.quoted == "Q2"
 
 
+def test_what_is_done_to_an_earlier_message() -> None:
+    kind = CONTENT.ProtocolMessage
+    image = CONTENT.Message(imageMessage=CONTENT.ImageMessage(caption="a dog"))
+    for change, kind_and_text in (
+        (kind(key=KEY, type=EDIT, editedMessage=text("better")), ("edited", "better")),
+        (kind(key=KEY, type=EDIT, editedMessage=image), ("edited", "a dog")),
+        (kind(key=KEY, type=kind.REVOKE), ("revoked", None)),
+    ):
+        for marks in ({"edit": "1", "IsEdit": True}, {"edit": "7"}, {}):
+            message = convert.message(event(CONTENT.Message(protocolMessage=change), **marks), ME)
+            assert message is not None
+            assert ((message.kind, message.text), message.quoted) == (kind_and_text, "Q3")
+            assert (message.message_id, message.sender) == ("3EB0", THEM)
+
+
 @pytest.mark.parametrize(
     "nothing",
     [
         event(None),
         event(CONTENT.Message(protocolMessage=CONTENT.ProtocolMessage())),
         event(CONTENT.Message(senderKeyDistributionMessage=CONTENT.SenderKeyDistributionMessage())),
+        event(CONTENT.Message(protocolMessage=CONTENT.ProtocolMessage(key=KEY, type=3))),
+        event(CONTENT.Message(protocolMessage=CONTENT.ProtocolMessage(key=KEY, type=EDIT))),
         event(text("x"), IsEdit=True),
         event(text("x"), edit="7"),
         event(text("x"), source("status@broadcast", LID, PHONE)),
         event(text("x"), source("120363@newsletter", "120363@newsletter")),
     ],
-    ids=["empty", "protocol", "keys", "edit", "revoke", "status", "newsletter"],
+    ids=["empty", "protocol", "keys", "timer", "edit of nothing", "edit", "revoke", "status", "newsletter"],
 )
 def test_what_is_no_message(nothing: Any) -> None:
     assert convert.message(nothing, ME) is None

@@ -93,3 +93,18 @@ async def test_a_poll_in_a_group(whatsapp: WhatsAppServer, start_client: Any, pa
         await bob.react(bob.received[0], "👍")
         event = await client.next("Message")
         assert (event["target"], event["emoji"]) == (opened, "👍")
+
+
+async def test_what_was_sent_is_edited_and_revoked(whatsapp: WhatsAppServer) -> None:
+    ann, bob = whatsapp.contact(ANN), whatsapp.contact(BOB)
+    group = await whatsapp.group("Team", [ANN, BOB])
+    for to in (BOB, group.jid):
+        sent = await ann.send(to, "at five")
+        await ann.edit(to, sent, "at six")
+        await ann.revoke(to, sent)
+        got = [await bob.next_message() for _ in range(3)]
+        assert [(message.kind, message.text, message.target) for message in got] == [
+            ("text", "at five", ""),
+            ("edit", "at six", sent),
+            ("revoke", "", sent),
+        ]

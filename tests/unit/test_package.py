@@ -19,8 +19,8 @@ VALUES = {
     "files", "clock", "waiting", "explain", "proxies", "counts",
 }  # fmt: skip
 CORE = {
-    "debug_log", "bus", "inbound", "threads", "starts", "drops", "standing", "backends", "sending", "link", "session",
-    "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients", "restrictions",
+    "debug_log", "bus", "inbound", "received", "threads", "starts", "drops", "standing", "backends", "sending", "link",
+    "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients", "restrictions",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "django", "dashboard", "__main__"}

@@ -49,22 +49,24 @@ _MILLISECONDS = 10**11
 
 
 def message(event: Neonize_pb2.Message, me: Contact) -> InboundMessage | None:
-    """Return the message, or ``None`` for what is no message to a reader: keys, edits, revokes, statuses.
+    """Return the message, or ``None`` for what is no message to a reader: keys, statuses.
+
+    An edit or a revoke is one of its kind, which quotes what it is about.
 
     ``me`` is the session's own account, which WhatsApp names by its LID alone in what its own phone sent.
     """
     info = event.Info
     source = info.MessageSource
-    if not event.HasField("Message") or event.IsEdit or info.Edit in _EDITS:
+    if not event.HasField("Message"):
         return None
     if source.Chat.Server not in (PHONE, LID, "g.us", "broadcast") or source.Chat.User == "status":
         return None
-    content = _content(event.Message)
-    if content is None:
+    read = _change(event.Message)
+    if read is None and not event.IsEdit and info.Edit not in _EDITS:
+        read = _message(event.Message)
+    if read is None:
         return None
-    field, part = content
-    kind = _kind(field)
-    text = _text(part)
+    kind, text, quoted = read
     chat, sender = _people(source, me)
     return InboundMessage(
         message_id=info.ID,
@@ -75,7 +77,7 @@ def message(event: Neonize_pb2.Message, me: Contact) -> InboundMessage | None:
         is_group=source.IsGroup,
         kind=kind,
         text=text[:MAX_TEXT] if text or kind == "text" else None,
-        quoted=_quoted(field, part),
+        quoted=quoted,
         timestamp=moment(info.Timestamp),
     )
 
@@ -142,6 +144,27 @@ def _people(source: Neonize_pb2.MessageSource, me: Contact) -> tuple[Contact, Co
         return (me if me.lid is not None and chat.lid == me.lid else chat), sender
     # Someone else's broadcast list shows as the chat; an answer belongs to the person.
     return sender, sender
+
+
+def _change(content: WAWebProtobufsE2E_pb2.Message) -> tuple[str, str, str | None] | None:
+    """Return what was done to an earlier message: the kind of change, the text that it has now, and its id."""
+    protocol = content.protocolMessage
+    if not protocol.key.ID:
+        return None
+    if protocol.type == protocol.REVOKE:
+        return "revoked", "", protocol.key.ID
+    if protocol.type != protocol.MESSAGE_EDIT or (edited := _content(protocol.editedMessage)) is None:
+        return None
+    return "edited", _text(edited[1]), protocol.key.ID
+
+
+def _message(content: WAWebProtobufsE2E_pb2.Message) -> tuple[str, str, str | None] | None:
+    """Return a message's kind, its text, and the id of what it quotes."""
+    found = _content(content)
+    if found is None:
+        return None
+    field, part = found
+    return _kind(field), _text(part), _quoted(field, part)
 
 
 def _content(content: WAWebProtobufsE2E_pb2.Message) -> tuple[str, Any] | None:

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import anyio
 
-from wasessionpool.testing.whatsapp.content import MediaKind, poll_message, reaction_message
+from wasessionpool.testing.whatsapp.content import (
+    MediaKind,
+    edit_message,
+    poll_message,
+    reaction_message,
+    revoke_message,
+)
 from wasessionpool.testing.whatsapp.media import seal_file
 from wasessionpool.testing.whatsapp.messages import ReceivedMessage, ReceivedReceipt
 from wasessionpool.testing.whatsapp.network import Account, Network
@@ -83,6 +89,14 @@ class Author:
     async def react(self, message: ReceivedMessage, emoji: str) -> str:
         """React to a message by an emoji, or take that back by an empty one, and return the reaction's id."""
         return await self._send(self._chat_of(message), reaction_message(self._key_of(message), emoji))
+
+    async def edit(self, to: str, message_id: str, text: str) -> str:
+        """Let a text that was sent to a number or a group say something else, and return the edit's own id."""
+        return await self._send(to, edit_message(self._own_key(to, message_id), text))
+
+    async def revoke(self, to: str, message_id: str) -> str:
+        """Delete a message for everyone that was sent to a number or a group, and return the deletion's own id."""
+        return await self._send(to, revoke_message(self._own_key(to, message_id)))
 
     async def vote(self, poll: ReceivedMessage, options: Sequence[str]) -> str:
         """Vote in a poll, and return the vote's id. Raises ValueError for what is no poll or none of its options."""
@@ -162,6 +176,10 @@ class Author:
         chat = group or self._network.account(self._chat_of(message)).lid
         participant = str(author.lid) if group is not None else ""
         return MessageKey(chat=str(chat), from_me=author is self._account, id=message.id, participant=participant)
+
+    def _own_key(self, to: str, message_id: str) -> MessageKey:
+        chat = self._network.chat(to)
+        return MessageKey(chat=str(chat.lid if isinstance(chat, Account) else chat.jid), from_me=True, id=message_id)
 
     def _recent(self) -> str:
         return f"last stanzas: {self._network.describe_recent()}"

@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 
 from wasessionpool.testing.whatsapp.addresses import JID, lid_of
 from wasessionpool.testing.whatsapp.app_state import share_key
-from wasessionpool.testing.whatsapp.content import media_type, poll_of, read_content, stanza_type, text_message
+from wasessionpool.testing.whatsapp.content import (
+    edit_mark,
+    media_type,
+    poll_of,
+    read_content,
+    stanza_type,
+    text_message,
+)
 from wasessionpool.testing.whatsapp.errors import DecryptionError, ProtocolError
 from wasessionpool.testing.whatsapp.groups import GroupChat
 from wasessionpool.testing.whatsapp.media import open_file
@@ -54,13 +61,21 @@ def _send_to_account(sender: Account, recipient: Account, message_id: str, messa
         copy = Message(device_sent=Message.DeviceSent(destination=str(recipient.lid), message=message))
         for companion in sender.companions.values():
             addressed: dict[str, Value] = {"recipient": recipient.lid, "peer_recipient_pn": recipient.jid}
-            _seal_for(companion, sender, message_id, copy, {"type": stanza_type(message), **addressed})
+            own = {"type": stanza_type(message), **edit_mark(message)}
+            _seal_for(companion, sender, message_id, copy, {**own, **addressed})
 
 
 def _seal_for(
     companion: Companion, sender: Account, message_id: str, message: Message, attrs: Mapping[str, Value]
 ) -> None:
-    head = {"from": sender.lid, "id": message_id, "t": now(), "type": stanza_type(message), **attrs}
+    head = {
+        "from": sender.lid,
+        "id": message_id,
+        "t": now(),
+        "type": stanza_type(message),
+        **edit_mark(message),
+        **attrs,
+    }
     companion.outgoing.put(message_id, Outgoing(sender, message, head))
     sealed = sender.primary.encrypt(companion.lid, message, companion.keys.take_bundle, media_type(message))
     companion.deliver(node("message", head, [sealed]))
@@ -78,6 +93,7 @@ def _send_to_group(network: Network, sender: Account, group: GroupChat, message_
         "id": message_id,
         "t": now(),
         "type": stanza_type(message),
+        **edit_mark(message),
     }
     keys = sender.primary.group_keys
     devices = [companion for account in network.members(group) for companion in account.companions.values()]

@@ -287,7 +287,7 @@ class Message(_message.Message):
         direct_path: str
         def __init__(self, url: _Optional[str] = ..., mimetype: _Optional[str] = ..., file_sha256: _Optional[bytes] = ..., file_length: _Optional[int] = ..., media_key: _Optional[bytes] = ..., caption: _Optional[str] = ..., file_enc_sha256: _Optional[bytes] = ..., direct_path: _Optional[str] = ...) -> None: ...
     class Protocol(_message.Message):
-        __slots__ = ("type", "key_share", "key_request")
+        __slots__ = ("key", "type", "key_share", "key_request", "edited", "timestamp_ms")
         class KeyShare(_message.Message):
             __slots__ = ("keys",)
             KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -328,13 +328,19 @@ class Message(_message.Message):
             current_index: int
             device_indexes: _containers.RepeatedScalarFieldContainer[int]
             def __init__(self, raw_id: _Optional[int] = ..., current_index: _Optional[int] = ..., device_indexes: _Optional[_Iterable[int]] = ...) -> None: ...
+        KEY_FIELD_NUMBER: _ClassVar[int]
         TYPE_FIELD_NUMBER: _ClassVar[int]
         KEY_SHARE_FIELD_NUMBER: _ClassVar[int]
         KEY_REQUEST_FIELD_NUMBER: _ClassVar[int]
+        EDITED_FIELD_NUMBER: _ClassVar[int]
+        TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
+        key: MessageKey
         type: int
         key_share: Message.Protocol.KeyShare
         key_request: Message.Protocol.KeyRequest
-        def __init__(self, type: _Optional[int] = ..., key_share: _Optional[_Union[Message.Protocol.KeyShare, _Mapping[str, object]]] = ..., key_request: _Optional[_Union[Message.Protocol.KeyRequest, _Mapping[str, object]]] = ...) -> None: ...
+        edited: Message
+        timestamp_ms: int
+        def __init__(self, key: _Optional[_Union[MessageKey, _Mapping[str, object]]] = ..., type: _Optional[int] = ..., key_share: _Optional[_Union[Message.Protocol.KeyShare, _Mapping[str, object]]] = ..., key_request: _Optional[_Union[Message.Protocol.KeyRequest, _Mapping[str, object]]] = ..., edited: _Optional[_Union[Message, _Mapping[str, object]]] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
     class Sticker(_message.Message):
         __slots__ = ("url", "file_sha256", "file_enc_sha256", "media_key", "mimetype", "direct_path", "file_length")
         URL_FIELD_NUMBER: _ClassVar[int]

@@ -1,0 +1,48 @@
+"""The events that what a session received becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .events import Event, MessageEditedEvent, MessageEvent, MessageRevokedEvent, ReactionEvent
+from .links import InboxItem
+from .messages import OutgoingMessage
+from .models import SentMessage
+from .operations import Operation
+from .standing import Standing
+
+ABOUT = ("chat", "sender", "from_me", "is_group", "timestamp")
+
+
+class Received:
+    """Makes the events of one session; ``reply`` and ``call`` are what a message's own methods do."""
+
+    def __init__(
+        self,
+        standing: Standing,
+        *,
+        reply: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]],
+        call: Callable[[Operation], Awaitable[None]],
+    ) -> None:
+        self._standing = standing
+        self._reply = reply
+        self._call = call
+
+    def event(self, item: InboxItem) -> Event:
+        """Return the event that an item of the inbox is to the application."""
+        standing, message = self._standing, item.message
+        standing.active()
+        origin: dict[str, Any] = {"event_id": item.event_id, "redelivered": item.redelivered}
+        if item.event_type == "message":
+            event = standing.event(MessageEvent, **origin, **dict(message))
+            event._reply, event._call = self._reply, self._call
+            if not message.from_me and not item.redelivered:
+                standing.counts.messages_received += 1
+            return event
+        about = {name: getattr(message, name) for name in ABOUT} | {"message_id": message.quoted}
+        if item.event_type == "reaction":
+            return standing.event(ReactionEvent, **origin, **about, emoji=message.text or "")
+        if item.event_type == "message_edited":
+            return standing.event(MessageEditedEvent, **origin, **about, text=message.text or "")
+        return standing.event(MessageRevokedEvent, **origin, **about)
