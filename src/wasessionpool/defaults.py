@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .abc import Coordinator, Driver, RateLimiter, SessionStore, Shelf
 from .settings import PoolSettings
 
@@ -32,11 +34,19 @@ def make_shelf(settings: PoolSettings) -> Shelf:
 def make_limiter(settings: PoolSettings) -> RateLimiter:
     from .limiters.windows import WindowLimiter
 
-    return WindowLimiter(
-        limit=settings.rate_limit_max,
-        recipient_limit=settings.rate_limit_recipient_max,
-        window=settings.rate_limit_window,
-    )
+    limits: dict[str, Any] = {
+        "limit": settings.rate_limit_max,
+        "recipient_limit": settings.rate_limit_recipient_max,
+        "window": settings.rate_limit_window,
+        "overrides": settings.rate_limit_overrides,
+    }
+    if settings.redis_url is None:
+        return WindowLimiter(**limits)
+    from .limiters.fallback import FallbackLimiter
+    from .limiters.redis import RedisLimiter
+
+    shared = RedisLimiter(settings.redis_url, **limits)
+    return FallbackLimiter(shared, share=settings.rate_limit_fallback_share)
 
 
 def make_coordinator(settings: PoolSettings) -> Coordinator:

@@ -37,6 +37,8 @@ class Metrics:
             messages_received=counts.messages_received,
             sends_failed=dict(counts.sends_failed),
             rate_limited=counts.sends_failed["rate_limit_exceeded"],
+            rate_limit_degraded=getattr(backends.limiter, "degraded", False),
+            rate_limit_fallbacks=getattr(backends.limiter, "fallbacks", 0),
             receipts=dict(counts.receipts),
             errors=counts.errors.total(),
             errors_by_code=dict(counts.errors),

@@ -303,8 +303,10 @@ class PoolMetrics(Frozen):
 
     Of this moment are ``total_sessions``, ``active_connections``, ``sessions`` (by status), ``health`` (of those
     connected), ``queue_depths`` and ``workers``. ``errors`` are ``error`` events, ``sends_failed`` calls of a send
-    that raised, both by the error's code; ``rate_limited`` those that the limit refused. ``send_latency`` is from the
-    handing over to WhatsApp's acknowledgement, ``time_to_connect`` from the start of a link until it is live.
+    that raised, both by the error's code; ``rate_limited`` those that the limit refused. ``rate_limit_degraded`` says
+    that limits are kept in memory now, since Redis is gone, ``rate_limit_fallbacks`` how often it came to that.
+    ``send_latency`` is from the handing over to WhatsApp's acknowledgement, ``time_to_connect`` from the start of a
+    link until it is live.
 
     ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``) and
     ``receipts_dropped`` came faster than they were taken; ``messages_expired`` were beyond the newest ``inbox_keep``
@@ -320,6 +322,8 @@ class PoolMetrics(Frozen):
     messages_received: int = 0
     sends_failed: dict[str, int] = Field(default_factory=dict)
     rate_limited: int = 0
+    rate_limit_degraded: bool = False
+    rate_limit_fallbacks: int = 0
     receipts: dict[str, int] = Field(default_factory=dict)
     errors: int = 0
     errors_by_code: dict[str, int] = Field(default_factory=dict)

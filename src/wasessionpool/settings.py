@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,7 +19,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidCompanyId
+from .models import SessionKey
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DelaySeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -44,7 +46,6 @@ DURATIONS = frozenset(
 
 NOT_YET = {
     "session_timeout": "this version never puts a session to sleep",
-    "redis_url": "this version keeps limits in memory",
     "database_url": "this version keeps sessions in session_path",
 }
 """What this version cannot do: to accept it would be a lie."""
@@ -65,6 +66,13 @@ else:
     AnyPath = Path
 
 
+def _company_id(text: str) -> str:
+    try:
+        return SessionKey(text).company_id
+    except InvalidCompanyId as error:
+        raise ValueError(error.message) from None
+
+
 class PoolSettings(BaseModel):
     """The settings of a ``WhatsAppSessionPool``; durations are seconds.
 
@@ -78,8 +86,12 @@ class PoolSettings(BaseModel):
     rate_limit_max: int = Field(default=30, ge=1)
     rate_limit_window: float = Field(default=60.0, ge=1, multiple_of=1, le=86400)
     rate_limit_recipient_max: int = Field(default=30, ge=1)
+    rate_limit_overrides: dict[Annotated[str, AfterValidator(_company_id)], Annotated[int, Field(ge=1)]] = Field(
+        default={}
+    )
+    """Companies that have another limit than ``rate_limit_max``; JSON in the environment."""
     rate_limit_fallback_share: float = Field(default=0.5, gt=0, le=1)
-    """The share of the limits that each host keeps to while a shared limit cannot be asked; needs ``redis_url``."""
+    """The share of the limits that each process keeps to while Redis cannot be asked; needs ``redis_url``."""
     health_check_interval: Seconds = 30.0
     """Seconds between two probes of a silent link. Now whatsmeow's own keep-alives, each 20 to 30 s, are counted."""
     health_failures: int = Field(default=2, ge=1)
@@ -105,8 +117,8 @@ class PoolSettings(BaseModel):
     connect_timeout: Seconds = 30.0
     shutdown_timeout: Seconds = 10.0
     autostart: bool = True
-    redis_url: str | None = Field(default=None, repr=False)
-    """Where hosts share their limits; ``None``, all that this version can do: each process has limits of its own."""
+    redis_url: str | None = Field(default=None, repr=False, pattern=r"^rediss?(\+cluster)?://\S+$")
+    """Where processes and hosts share their limits; ``None``: each process has limits of its own."""
     database_url: str | None = Field(default=None, repr=False)
     """Where sessions are remembered; ``None``, which is all that this version can do: in ``session_path``."""
 
@@ -130,13 +142,18 @@ class PoolSettings(BaseModel):
         An empty variable counts as unset, ``none`` means ``None``, and no ``.env`` file is read. Raises
         ``ConfigurationError``, which names the variable, also for one that is not known.
         """
-        from pydantic_settings import BaseSettings, EnvSettingsSource
+        from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
         source = EnvSettingsSource(
             cast("type[BaseSettings]", cls), env_prefix=PREFIX, env_parse_none_str="none", env_ignore_empty=True
         )
         _refuse_unknown(source.env_vars)
-        given = {name: value for name, value in source().items() if name not in overrides}
+        try:
+            given = {name: value for name, value in source().items() if name not in overrides}
+        except SettingsError as error:
+            name = str(error).split('"')[1]
+            said = source.env_vars[_variable(name).lower()]
+            raise ConfigurationError(f"{_variable(name)}={said!r}: expected a JSON object") from None
         variables = {name: str(value) for name, value in given.items()}
         values = {
             name: _seconds(name, value) if name in DURATIONS and value is not None else value
@@ -176,7 +193,7 @@ def _explain(detail: ErrorDetails, variables: Mapping[str, str]) -> str:
         near = get_close_matches(name, PoolSettings.model_fields, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PoolSettings.model_fields)}"
         return f"there is no setting {name!r}; {hint}"
-    if name in NOT_YET and not PoolSettings.model_fields[name].repr:
+    if not PoolSettings.model_fields[name].repr:
         return f"{_name(name, variables)}: {detail['msg']}"
     said = f"{_name(name, variables)}={variables.get(name, detail['input'])!r}"
     if name in DURATIONS and name in variables:

@@ -327,7 +327,7 @@ async def test_a_limiter_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("limiter", "said"),
     [
-        (OneForAll, "another company or device must have a limit of its own"),
+        (OneForAll, "another company must have a limit of its own"),
         (OnePerRecipient, "acquire.. must refuse what is over"),
         (DoesNotSayWhen, "retry_after must be the seconds until a place is free, not inf"),
         (CountsLate, "of 6 at the same time 3 must pass, not 6"),

@@ -7,7 +7,8 @@ import pytest
 import time_machine
 
 from wasessionpool import RateLimitExceeded, SessionKey
-from wasessionpool.limiters.windows import WindowLimiter
+from wasessionpool.limiters.budgets import Budgets
+from wasessionpool.limiters.windows import CLEAR_OF_THE_EDGE, WindowLimiter
 
 pytestmark = pytest.mark.anyio
 A, B = SessionKey("a"), SessionKey("b")
@@ -59,6 +60,93 @@ async def test_one_company_never_spends_for_another(limiter: WindowLimiter) -> N
         await spend(limiter, B, to)
     with pytest.raises(RateLimitExceeded):
         await limiter.acquire(A, EVE)
+
+
+async def test_the_devices_of_a_company_share_its_limit(limiter: WindowLimiter) -> None:
+    await spend(limiter, A, BOB)
+    await spend(limiter, SessionKey("a", "sales"), BOB)
+    with pytest.raises(RateLimitExceeded):
+        await limiter.acquire(A, BOB)
+    await spend(limiter, SessionKey("a", "sales"), EVE)
+    with pytest.raises(RateLimitExceeded, match=r"^company a may send again in 60\.0 s$"):
+        await limiter.acquire(A, "79001234569@s.whatsapp.net")
+
+
+async def test_a_company_may_have_a_limit_of_its_own() -> None:
+    async with WindowLimiter(limit=2, recipient_limit=2, overrides={"b": 1}) as limiter:
+        for key, most in ((A, 2), (B, 1)):
+            for number in range(most):
+                await spend(limiter, key, str(number))
+            with pytest.raises(RateLimitExceeded):
+                await limiter.acquire(key, EVE)
+
+
+async def test_retry_after_holds_while_others_are_under_way(limiter: WindowLimiter) -> None:
+    with time_machine.travel(1_800_000_000.0, tick=False) as now:
+        reserved = []
+        for to in (BOB, EVE, EVE):
+            reserved.append(await limiter.acquire(A, to))
+            now.shift(5)
+        with pytest.raises(RateLimitExceeded) as caught:
+            await limiter.acquire(A, BOB)
+        assert caught.value.retry_after == pytest.approx(45, abs=0.01)
+        for reservation in reserved:
+            now.shift(5)
+            await reservation.commit()
+        now.shift(caught.value.retry_after - 15 - 2 * CLEAR_OF_THE_EDGE)
+        with pytest.raises(RateLimitExceeded):
+            await limiter.acquire(A, BOB)
+        now.shift(2 * CLEAR_OF_THE_EDGE)
+        await spend(limiter, A, BOB)
+
+
+async def test_retry_after_is_that_of_the_window_that_frees_last(limiter: WindowLimiter) -> None:
+    with time_machine.travel(1_800_000_000.0, tick=False) as now:
+        for to in (EVE, BOB, BOB):
+            await spend(limiter, A, to)
+            now.shift(10)
+        for to, wait in ((EVE, 30), (BOB, 40)):
+            with pytest.raises(RateLimitExceeded) as caught:
+                await limiter.acquire(A, to)
+            assert caught.value.retry_after == pytest.approx(wait, abs=0.01)
+
+
+async def test_what_is_refused_spends_nothing_of_either_window(limiter: WindowLimiter) -> None:
+    for _ in range(2):
+        await spend(limiter, A, BOB)
+    for _ in range(10):
+        with pytest.raises(RateLimitExceeded):
+            await limiter.acquire(A, BOB)
+    await spend(limiter, A, EVE)
+
+
+async def test_a_clock_that_is_set_back_stops_nobody_for_longer_than_a_window(limiter: WindowLimiter) -> None:
+    with time_machine.travel(1_800_000_000.0, tick=False) as now:
+        for to in (BOB, BOB, EVE):
+            await spend(limiter, A, to)
+        now.move_to(1_800_000_000.0 - 86400)
+        with pytest.raises(RateLimitExceeded) as caught:
+            await limiter.acquire(A, EVE)
+        assert caught.value.retry_after == pytest.approx(60, abs=0.01)
+        now.shift(caught.value.retry_after)
+        await spend(limiter, A, EVE)
+
+
+async def test_recipients_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wasessionpool.limiters.windows.SWEEP_EVERY", 5)
+    with time_machine.travel(1_800_000_000.0, tick=False) as now:
+        async with WindowLimiter() as limiter:
+            for number in range(20):
+                await spend(limiter, A, str(number))
+                now.shift(61)
+                limiter._windows.timer.join()
+            assert len(limiter._windows.events) <= len(limiter._windows.locks) + 2 * 5 <= 2 * 5 + 2
+
+
+@pytest.mark.parametrize(("share", "part"), [(1.0, (30, 5, 3)), (0.5, (15, 2, 1)), (0.01, (1, 1, 1))])
+def test_a_share_of_a_budget_is_one_message_at_least(share: float, part: tuple[int, int, int]) -> None:
+    budgets = Budgets(limit=30, recipient_limit=5, overrides={"b": 3}).part(share)
+    assert (*budgets.of("a"), budgets.of("b")[0]) == part
 
 
 async def test_what_is_reserved_occupies_and_what_is_given_back_is_free(limiter: WindowLimiter) -> None:

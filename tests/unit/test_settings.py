@@ -14,6 +14,7 @@ CONTRACT = {
     "rate_limit_max": 30,
     "rate_limit_window": 60.0,
     "rate_limit_recipient_max": 30,
+    "rate_limit_overrides": {},
     "rate_limit_fallback_share": 0.5,
     "health_check_interval": 30.0,
     "health_failures": 2,
@@ -57,13 +58,18 @@ def test_every_setting_and_its_default() -> None:
 @pytest.mark.parametrize("name", sorted(CONTRACT.keys() - NOT_YET.keys()))
 def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     default = CONTRACT[name]
-    value = (
-        2000 if name in DURATIONS else {"provider": "neonize", "session_path": "/srv/x", "autostart": "no"}.get(name)
+    said, meant = {
+        "provider": ("neonize", "neonize"),
+        "session_path": ("/srv/x", Path("/srv/x")),
+        "autostart": ("no", False),
+        "rate_limit_overrides": ('{"962302": 5}', {"962302": 5}),
+        "redis_url": ("redis://127.0.0.1/0", "redis://127.0.0.1/0"),
+    }.get(name) or (
+        ("2000", 2.0) if name in DURATIONS else ("0.25", 0.25) if type(default) is float else ("100000", 100_000)
     )
-    value = value or ("0.25" if isinstance(default, float) else "100000")
-    monkeypatch.setenv(PREFIX + name.upper(), str(value))
+    monkeypatch.setenv(PREFIX + name.upper(), said)
     read = getattr(PoolSettings.from_env(), name)
-    assert read == (2.0 if name in DURATIONS else type(default)(value) if name != "autostart" else False)
+    assert read == meant
     assert read != default or name == "provider"
 
 
@@ -111,6 +117,14 @@ def test_a_file_of_variables_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("WHATSAPP_RATE_LIMIT", "30", "there is no setting WHATSAPP_RATE_LIMIT; did you mean WHATSAPP_RATE_LIMIT_"),
         ("WHATSAPP_SESION_PATH", "x", "did you mean WHATSAPP_SESSION_PATH?"),
         ("WHATSAPP_REDIS", "redis://:hush@x", "did you mean WHATSAPP_REDIS_URL?"),
+        ("WHATSAPP_REDIS_URL", "http://:hush@x", "WHATSAPP_REDIS_URL: String should match pattern '^rediss?"),
+        ("WHATSAPP_RATE_LIMIT_OVERRIDES", "{962302: 5}", "OVERRIDES='{962302: 5}': expected a JSON object"),
+        (
+            "WHATSAPP_RATE_LIMIT_OVERRIDES",
+            '{"962302": 0}',
+            '0}": Input should be greater than or equal to 1',
+        ),
+        ("WHATSAPP_RATE_LIMIT_OVERRIDES", '{"a/b": 5}', "company id 'a/b' is not 1–64 of A-Z a-z 0-9 _ -"),
     ],
 )
 def test_a_bad_variable_is_named_with_its_value(

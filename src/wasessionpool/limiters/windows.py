@@ -1,38 +1,44 @@
-"""Sliding windows in memory, by the ``limits`` library: one a session, one a session and recipient."""
+"""Sliding windows in memory, by the ``limits`` library: one a company, one a company and recipient."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.storage.memory import Entry
 
 from ..errors import RateLimitExceeded
 from ..models import SessionKey
+from .budgets import Budgets
 
 CLEAR_OF_THE_EDGE = 0.001
 """Seconds; ``limits`` still counts a message that is exactly one window old."""
 
+SWEEP_EVERY = 1000
+"""Messages after which windows that have run empty are forgotten: ``limits`` would keep their names for ever."""
+
 
 class WindowLimiter:
-    """At most ``limit`` messages a session, and ``recipient_limit`` a session and recipient, in any ``window`` seconds.
+    """At most ``limit`` messages a company, and ``recipient_limit`` a company and recipient, in any ``window`` seconds.
 
-    ``window`` is whole seconds, the resolution of ``limits``. A reservation that is neither committed nor released
-    occupies its place.
+    ``window`` is whole seconds, the resolution of ``limits``; ``overrides`` gives companies another limit. A message
+    counts from when its place was acquired, so that ``retry_after`` holds whatever becomes of those under way.
     """
 
-    def __init__(self, *, limit: int = 30, recipient_limit: int = 30, window: float = 60.0) -> None:
-        self._limits = (
-            RateLimitItemPerSecond(limit, int(window)),
-            RateLimitItemPerSecond(recipient_limit, int(window)),
-        )
-        self._storage = MemoryStorage()
-        self._windows = MovingWindowRateLimiter(self._storage)
-        self._reserved: Counter[tuple[str, ...]] = Counter()
+    def __init__(
+        self,
+        *,
+        limit: int = 30,
+        recipient_limit: int = 30,
+        window: float = 60.0,
+        overrides: Mapping[str, int] | None = None,
+    ) -> None:
+        self.budgets = Budgets(limit, recipient_limit, window, overrides or {})
+        self._windows = _Windows()
+        self._until_sweep = SWEEP_EVERY
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,48 +46,95 @@ class WindowLimiter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._storage.timer.cancel()
-        self._storage.timer.join(timeout=1)
+        self._windows.timer.cancel()
+        self._windows.timer.join(timeout=1)
 
     async def acquire(self, key: SessionKey, recipient: str) -> WindowReservation:
-        session = (key.company_id, key.device)
-        places = tuple(zip(self._limits, (session, (*session, recipient)), strict=True))
-        waits = [wait for limit, place in places if (wait := self._wait(limit, place)) is not None]
-        if waits:
-            raise RateLimitExceeded(f"session {key} may send again in {max(waits):.1f} s", retry_after=max(waits))
-        self._reserved.update(place for _, place in places)
-        return WindowReservation(self, places)
+        window = int(self.budgets.window)
+        names, limits = names_of(key.company_id, recipient), self.budgets.of(key.company_id)
+        taken: list[tuple[str, Entry]] = []
+        for name, limit in zip(names, limits, strict=True):
+            entry = self._windows.take(name, limit, window)
+            if entry is None:
+                self._windows.give_back(taken)
+                wait = max(self._windows.wait(*each, window) for each in zip(names, limits, strict=True))
+                raise exceeded(key.company_id, wait)
+            taken.append((name, entry))
+        self._sweep()
+        return WindowReservation(self._windows, taken)
 
-    def _wait(self, limit: RateLimitItem, place: tuple[str, ...]) -> float | None:
-        stats = self._windows.get_window_stats(limit, *place)
-        if stats.remaining > self._reserved[place]:
-            return None
-        return max(0.0, stats.reset_time - time.time()) + CLEAR_OF_THE_EDGE
+    def note(self, company_id: str, recipient: str) -> WindowReservation:
+        """Count a message that something else let through, whatever the limit."""
+        self._sweep()
+        taken = [(name, self._windows.note(name, int(self.budgets.window))) for name in names_of(company_id, recipient)]
+        return WindowReservation(self._windows, taken)
 
-    def _settle(self, places: tuple[tuple[RateLimitItem, tuple[str, ...]], ...], *, used: bool) -> None:
-        for limit, place in places:
-            self._reserved[place] -= 1
-            if not self._reserved[place]:
-                del self._reserved[place]
-            if used:
-                self._windows.hit(limit, *place)
+    def _sweep(self) -> None:
+        self._until_sweep -= 1
+        if not self._until_sweep:
+            self._until_sweep = SWEEP_EVERY
+            self._windows.sweep()
 
 
 class WindowReservation:
     """A place in both windows."""
 
-    def __init__(self, limiter: WindowLimiter, places: tuple[tuple[RateLimitItem, tuple[str, ...]], ...]) -> None:
-        self._limiter = limiter
-        self._places = places
-        self._settled = False
+    def __init__(self, windows: _Windows, taken: list[tuple[str, Entry]]) -> None:
+        self._windows = windows
+        self._taken = taken
 
     async def commit(self) -> None:
-        self._settle(used=True)
+        self._taken = []
 
     async def release(self) -> None:
-        self._settle(used=False)
+        taken, self._taken = self._taken, []
+        self._windows.give_back(taken)
 
-    def _settle(self, *, used: bool) -> None:
-        if not self._settled:
-            self._settled = True
-            self._limiter._settle(self._places, used=used)
+
+class _Windows(MemoryStorage):
+    """The windows of ``limits``, in which a place can be given back.
+
+    Its thread removes what has expired, and reads a window only under its lock.
+    """
+
+    def take(self, name: str, limit: int, window: int) -> Entry | None:
+        return self.events[name][0] if self.acquire_entry(name, limit, window) else None
+
+    def note(self, name: str, window: int) -> Entry:
+        entry = Entry(window)
+        with self.locks[name]:
+            self.events.setdefault(name, []).insert(0, entry)
+        return entry
+
+    def give_back(self, taken: list[tuple[str, Entry]]) -> None:
+        for name, entry in taken:
+            if name in self.events:
+                with self.locks[name]:
+                    self.events[name] = [each for each in self.events[name] if each is not entry]
+
+    def wait(self, name: str, limit: int, window: int) -> float:
+        """Return the seconds until one more fits, 0 where it does now."""
+        if name not in self.events:
+            return 0.0
+        now = time.time()
+        with self.locks[name]:
+            entries = self.events[name]
+            for entry in entries:
+                # The computer's clock was set back: nobody has to wait for longer than a window.
+                entry.atime = min(entry.atime, now)
+            wait = entries[limit - 1].atime + window - now if len(entries) >= limit else -1.0
+        return wait + CLEAR_OF_THE_EDGE if wait >= 0 else 0.0
+
+    def sweep(self) -> None:
+        for name in [name for name, entries in list(self.events.items()) if not entries]:
+            self.clear(name)
+
+
+def names_of(company_id: str, recipient: str) -> tuple[str, str]:
+    """Name the windows of a company and of its recipient; no company's id has a slash in it."""
+    return company_id, f"{company_id}/{recipient}"
+
+
+def exceeded(company_id: str, wait: float) -> RateLimitExceeded:
+    """Say when a company may send again."""
+    return RateLimitExceeded(f"company {company_id} may send again in {wait:.1f} s", retry_after=wait)

@@ -14,7 +14,7 @@ from ...models import SessionKey
 from .requirement import Make, refused, require, run_all
 
 KEY = SessionKey("962302")
-NEIGHBOURS = (SessionKey("962303"), SessionKey("962302", "sales"))
+NEIGHBOURS = (SessionKey("962303"), SessionKey("96230"))
 A_MOMENT = 0.1
 """Seconds before ``retry_after`` at which a limiter still refuses."""
 
@@ -28,7 +28,7 @@ async def check_limiter(
 ) -> None:
     """Check a ``RateLimiter``; ``make_limiter`` gives one at each call of which nothing is spent.
 
-    It lets a session send ``limit`` messages, of which ``recipient_limit`` to one recipient (``None``: any number), in
+    It lets a company send ``limit`` messages, of which ``recipient_limit`` to one recipient (``None``: any number), in
     a window that is longer than the check takes, such as a minute. ``pass_time`` lets seconds pass for it, where that
     is possible; then what it says of the time is checked, too. Raises ``AssertionError``.
     """
@@ -45,9 +45,9 @@ class _Requirements:
 
     def all(self) -> Sequence[Callable[[RateLimiter], Awaitable[None]]]:
         requirements = [
-            self._a_session_has_its_limit,
+            self._a_company_has_its_limit,
             self._a_place_that_is_reserved_is_taken,
-            self._sessions_do_not_spend_for_each_other,
+            self._companies_do_not_spend_for_each_other,
             self._places_are_not_given_twice,
         ]
         if self.recipient_limit is not None:
@@ -56,7 +56,7 @@ class _Requirements:
             requirements.append(self._retry_after_is_exact)
         return requirements
 
-    async def _a_session_has_its_limit(self, limiter: RateLimiter) -> None:
+    async def _a_company_has_its_limit(self, limiter: RateLimiter) -> None:
         for reservation in await self._fill(limiter):
             await reservation.commit()
         await self._refuses(limiter)
@@ -74,10 +74,10 @@ class _Requirements:
         await again.release()
         await self._refuses(limiter, "a place that was committed must stay spent, also after release()")
 
-    async def _sessions_do_not_spend_for_each_other(self, limiter: RateLimiter) -> None:
+    async def _companies_do_not_spend_for_each_other(self, limiter: RateLimiter) -> None:
         await self._fill(limiter)
         for key in NEIGHBOURS:
-            await _acquire(limiter, key, _recipient(0), "another company or device must have a limit of its own")
+            await _acquire(limiter, key, _recipient(0), "another company must have a limit of its own")
 
     async def _places_are_not_given_twice(self, limiter: RateLimiter) -> None:
         granted = 0
