@@ -202,7 +202,7 @@ class Figures:
 
     def minute(self, number: int) -> str:
         last, app, workers = self.last, self.application, self.workers
-        cpu = [each[-1].cpu - (each[-2].cpu if len(each) > 1 else 0) for each in (app, workers)]
+        cpu = [each[-1].cpu - each[-2].cpu for each in (app, workers)]
         return (
             f"{number:3} min: {last['connected']} connected, {len(last['sent'])} sent in {percentiles(last['sent'])}, "
             f"{len(last['received'])} received in {percentiles(last['received'])}, {last['reconnects']} reconnects, "
@@ -272,6 +272,7 @@ class Soak:
                     tasks.start_soon(self._write, name)
                 tasks.start_soon(self._cut)
                 begun = anyio.current_time()
+                await self._figures.note(remote)
                 for minute in range(1, options.minutes + 1):
                     await anyio.sleep_until(begun + minute * MINUTE)
                     await self._figures.note(remote)

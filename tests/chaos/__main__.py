@@ -11,7 +11,8 @@ from pathlib import Path
 
 import anyio
 
-from .storm import Options, brew
+from .storm import brew
+from .subject import Options
 
 
 def main() -> int:

@@ -196,7 +196,7 @@ async def main(options: dict[str, Any]) -> None:
     settings = PoolSettings(session_path=options["session_path"], **SETTINGS | options["settings"])
     given = {"sessions_per_worker": settings.sessions_per_worker, "max_pairings": settings.max_pairings}
     async with NeonizeDriver(
-        worker_module=WORKER_MODULE, environment=options["environment"], **given, **DRIVER | options["driver"]
+        worker_module=WORKER_MODULE, environment=options["environment"], **given, **DRIVER
     ) as driver:
         pool = WhatsAppSessionPool(settings, driver=driver)
         application = Application(pool, driver, options)

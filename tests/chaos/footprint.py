@@ -7,11 +7,13 @@ from pathlib import Path
 from statistics import linear_regression, mean
 
 
-def alive(pid: int) -> bool:
+def born(pid: int) -> int | None:
+    """Return when a process was started, which tells it from another of its number; None once it has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
 
 
 def threads(pid: int) -> int:

@@ -6,7 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from .storm import Options, brew
+from .plan import make_plan
+from .storm import brew
+from .subject import Options
+
+OPTIONS = Options(seed=5334, minutes=1, sessions=8)
+WORST = {
+    "kill_application",
+    "kill_worker",
+    "stop_worker",
+    "abort_worker",
+    "log_out",
+    "replace",
+    "ban",
+    "outdate",
+    "mute",
+}
 
 
 @pytest.fixture
@@ -17,7 +32,7 @@ def anyio_backend() -> str:
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
 async def test_a_minute_of_chaos(tmp_path: Path) -> None:
-    options = Options(seed=7, minutes=1, sessions=8)
-    outcome = await brew(options, tmp_path)
-    print(outcome.line(options))
+    assert {step.fault for step in make_plan(OPTIONS.seed, OPTIONS.minutes * 60, OPTIONS.sessions)} >= WORST
+    outcome = await brew(OPTIONS, tmp_path)
+    print(outcome.line(OPTIONS))
     assert outcome.violations == []
