@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Final
 
-STEP: Final = 3.0
-"""Seconds between two faults, on average."""
 LAST: Final = 0.75
 """The share of the time after which faults may be final: what ends a session then is not mended."""
 LAST_KILL: Final = 0.5
@@ -66,13 +64,13 @@ class Step:
         return {name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
-def make_plan(seed: int, duration: float, sessions: int) -> list[Step]:
-    """Return the faults of a run, in order. The same arguments give the same plan."""
+def make_plan(seed: int, duration: float, sessions: int, every: float) -> list[Step]:
+    """Return the faults of a run, in order, one ``every`` so many seconds. The same arguments give the same plan."""
     random = Random(seed)
     steps: list[Step] = []
     at = 0.0
     while True:
-        at += random.expovariate(1 / STEP)
+        at += random.expovariate(1 / every)
         if at >= duration:
             return steps
         fault = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]

@@ -74,7 +74,7 @@ class Storm:
     async def run(self) -> None:
         options = self._options
         duration = options.minutes * 60
-        plan = make_plan(options.seed, duration, options.sessions)
+        plan = make_plan(options.seed, duration, options.sessions, options.every)
         for step in plan:
             logger.info("plan: %s", json.dumps(step.describe()))
         await self.subject.start()
@@ -130,6 +130,7 @@ class Storm:
             if step.fault in STRIKES:
                 async with company.struck:
                     self._note(step, company)
+                    company.cut_short += step.fault == "mute"
                     await STRIKES[step.fault](company.phone, step, company.contact.number)
                     company.phone.end_faults()
             elif step.fault in ("unlink", "log_out", "replace", "ban"):
@@ -256,9 +257,11 @@ class Storm:
     def _doom(self, worker: dict[str, Any]) -> None:
         logger.info("worker %d of %s is doomed", worker["pid"], ", ".join(worker["sessions"]))
         for company in self._companies:
-            company.deaths += company.id in worker["sessions"]
+            company.cut_short += company.id in worker["sessions"]
 
     async def _kill_application(self, step: Step) -> None:
+        for worker in await self.subject.shards():
+            self._doom(worker)
         await self.subject.kill()
         await anyio.sleep((step.seconds or 0) / 4)
         await self.subject.start()
@@ -346,7 +349,7 @@ class Storm:
             "faults": str(self._counts.total()),
             "messages sent": str(sum(len(company.contact.received) for company in companies)),
             "received": str(sum(len(company.written) for company in companies)),
-            "lost with killed workers": str(lost),
+            "lost": str(lost),
             "worker deaths": str(sum(self._counts[name] for name in WORKER_DEATHS)),
             "application starts": str(self.subject.starts),
         }
@@ -356,6 +359,7 @@ class Storm:
         samples = self.subject.samples[len(self.subject.samples) // 3 :]
         if len(samples) < 3:
             return
+        logger.info("memory: %s", [used for _, used in self.subject.samples])
         slope = footprint.growth(samples, 600)
         self.outcome.figures["memory per 10 min"] = f"{slope:+.1%}"
         if self._options.minutes * 60 >= JUDGE_MEMORY and slope > MOST_GROWTH:

@@ -40,6 +40,8 @@ class Options:
     seed: int
     minutes: float = 10.0
     sessions: int = 20
+    every: float = 3.0
+    """Seconds between two faults, on average."""
     pause: float = 1.0
     """Seconds between two messages of a session, each way."""
 

@@ -32,7 +32,9 @@ def anyio_backend() -> str:
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
 async def test_a_minute_of_chaos(tmp_path: Path) -> None:
-    assert {step.fault for step in make_plan(OPTIONS.seed, OPTIONS.minutes * 60, OPTIONS.sessions)} >= WORST
+    assert {
+        step.fault for step in make_plan(OPTIONS.seed, OPTIONS.minutes * 60, OPTIONS.sessions, OPTIONS.every)
+    } >= WORST
     outcome = await brew(OPTIONS, tmp_path)
     print(outcome.line(OPTIONS))
     assert outcome.violations == []

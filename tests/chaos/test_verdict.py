@@ -75,13 +75,13 @@ async def test_what_was_received(company: Company, tmp_path: Path) -> None:
     received = verdict.Received(path)
     [line] = received.violations([company])
     assert "101 received messages lost" in line
-    company.deaths = 1
+    company.cut_short = 1
     assert list(received.violations([company])) == []
     company.void = set()
     [line] = received.violations([company])
     assert "102 received messages lost" in line
 
-    company.deaths = 2
+    company.cut_short = 2
     for redelivered in (False, True):
         incoming.write(company_id=company.id, text="in company-0 1", id="1", redelivered=redelivered)
     assert list(received.violations([company])) == []
@@ -116,9 +116,9 @@ def test_growth_is_a_share_in_so_many_seconds() -> None:
 
 
 def test_a_seed_is_a_plan() -> None:
-    plan = make_plan(7, 600, 20)
-    assert plan == make_plan(7, 600, 20)
-    assert plan != make_plan(8, 600, 20)
+    plan = make_plan(7, 600, 20, 3)
+    assert plan == make_plan(7, 600, 20, 3)
+    assert plan != make_plan(8, 600, 20, 3)
     assert len({step.fault for step in plan}) > 15
     assert [step.at for step in plan] == sorted(step.at for step in plan)
     assert any(step.seconds is None for step in plan)

@@ -9,8 +9,8 @@ from pathlib import Path
 from .company import Company
 from .journal import read
 
-LOST_WITH_A_WORKER = 101
-"""Messages of a session that may be lost with a worker that is killed: neonize had them, and had acknowledged them."""
+LOST_AT_ONCE = 101
+"""Messages of a session that may be lost where neonize is cut short: it had them, and had acknowledged them."""
 
 
 def two_links(companies: Sequence[Company]) -> Iterator[str]:
@@ -73,10 +73,10 @@ class Received:
         """Losses beyond what is documented, what came twice without saying so, and what went to the wrong company."""
         for company, texts in self.missing(companies).items():
             untaken = company.untaken()
-            if len(texts) > LOST_WITH_A_WORKER * company.deaths:
+            if len(texts) > LOST_AT_ONCE * company.cut_short:
                 yield (
                     f"{company.id}: {len(texts)} received messages lost ({', '.join(texts[:5])}), "
-                    f"{len(untaken)} of all not taken by the device, {company.deaths} workers of it died"
+                    f"{len(untaken)} of all not taken by the device, neonize was cut short {company.cut_short} times"
                 )
         new: Counter[tuple[str, str]] = Counter()
         for entry in read(self._path):
