@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import random
 import sys
 import tempfile
@@ -26,10 +25,8 @@ def main() -> int:
     seed = random.randrange(10**6) if given.seed is None else given.seed
     folder = given.folder or Path(tempfile.mkdtemp(prefix="wasessionpool-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=folder / "chaos.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty")
     print(f"chaos: seed {seed}; plan, log and journals are in {folder}", flush=True)
     options = Options(seed=seed, minutes=given.minutes, sessions=given.sessions, every=given.every)
     outcome = anyio.run(brew, options, folder)

@@ -13,8 +13,9 @@ from wasessionpool.testing import Contact, Phone
 class Company:
     """A company, its phone, the contact that it speaks with, and what becomes of what they write.
 
-    ``expected`` is the status that its last fault calls for. ``cut_short`` counts how often neonize was, with what it had
-    acknowledged for the session: by the death of its worker, or by an event that ended it. ``void`` are ids of messages that nobody has to have: their device was unlinked before it took them.
+    ``expected`` is the status that its last fault calls for. ``cut_short`` counts how often neonize was, with what it
+    had acknowledged for the session: by the death of its worker, or by an event that ended it. ``void`` are ids of
+    messages that nobody has to have: their device was unlinked before it took them.
     """
 
     id: str

@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -375,8 +376,28 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root, level = logging.getLogger(), logger.level
+    logger.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
+
+
 async def brew(options: Options, folder: Path) -> Outcome:
-    """Do one run; everything that it writes goes to the folder."""
+    """Do one run; everything that it writes goes to the folder: the plan, and what was done and seen, to chaos.log."""
+    with _logged(folder / "chaos.log"):
+        return await _brew(options, folder)
+
+
+async def _brew(options: Options, folder: Path) -> Outcome:
     async with WhatsAppServer(wire=folder / "wire.log") as whatsapp, anyio.create_task_group() as tasks:
         storm = Storm(options, whatsapp, folder, tasks)
         try:
