@@ -24,6 +24,7 @@ class Counts:
     reconnects: Counter[DisconnectReason] = field(default_factory=Counter)
     presences_dropped: int = 0
     receipts_dropped: int = 0
+    notices_dropped: int = 0
     messages_expired: int = 0
     log_lines_dropped: int = 0
     ignored_signals: int = 0

@@ -32,11 +32,12 @@ GATHERING = 0.1
 """Seconds that a line waits for others, to be written with them."""
 PATIENCE = 1.0
 """Seconds that the last lines may take when the session ends."""
-UNTOLD = frozenset({"presence", "typing"})
+UNTOLD = frozenset({"presence", "typing", "contact"})
 """Events that come too often to be of use."""
 TOLD = (
     "reason", "previous", "current", "attempt", "attempts", "delay", "failures", "kind", "until", "code", "detail",
     "message_id", "message_ids", "send_id", "receipt", "chat", "sender", "to", "from_me", "redelivered", "jid",
+    "call_id", "caller", "group", "action", "by", "sync_type", "progress",
 )  # fmt: skip
 """The fields of an event that are written: no text, no name, no metadata."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,6 +21,7 @@ from .models import (
     Status,
     Typing,
 )
+from .notices import Call, GroupChange, HistorySync, Undecryptable
 from .operations import MarkRead, Operation, React
 from .qr import QRCode
 
@@ -228,6 +229,38 @@ class TypingEvent(BaseEvent, Typing):
     type: Literal["typing"] = "typing"
 
 
+class UndecryptableEvent(BaseEvent, Undecryptable):
+    """A message came that could not be decrypted; it may follow as ``message``, and is lost where it does not."""
+
+
+class CallEvent(BaseEvent, Call):
+    """Someone calls, the own phone accepted, or the call is over."""
+
+
+class GroupEvent(BaseEvent, GroupChange):
+    """A group that this account is in has changed."""
+
+
+class HistorySyncEvent(BaseEvent, HistorySync):
+    """The phone handed over old chats, in parts: how many, not what is in them."""
+
+
+class ContactEvent(BaseEvent):
+    """Someone is known who was not, or by another name, number or LID than before, as seen in a message."""
+
+    type: Literal["contact"] = "contact"
+    contact: Contact
+    name: str | None = None
+
+
+NOTICES: Mapping[str, type[UndecryptableEvent | CallEvent | GroupEvent | HistorySyncEvent]] = {
+    "undecryptable": UndecryptableEvent,
+    "call": CallEvent,
+    "group": GroupEvent,
+    "history_sync": HistorySyncEvent,
+}
+"""The events that notices become, by their type."""
+
 Event = Annotated[
     QrEvent
     | PairingCodeEvent
@@ -247,7 +280,12 @@ Event = Annotated[
     | MessageSentEvent
     | ReceiptEvent
     | PresenceEvent
-    | TypingEvent,
+    | TypingEvent
+    | UndecryptableEvent
+    | CallEvent
+    | GroupEvent
+    | ContactEvent
+    | HistorySyncEvent,
     Field(discriminator="type"),
 ]
 EVENT_TYPES = frozenset(str(model.model_fields["type"].default) for model in get_args(get_args(Event)[0]))

@@ -10,7 +10,7 @@ from .abc import Connection
 from .backends import Backends
 from .drops import WINDOW
 from .errors import ClientOutdated, StorageError, WhatsAppPoolError
-from .events import PresenceEvent, ReceiptEvent, TypingEvent
+from .events import NOTICES, PresenceEvent, ReceiptEvent, TypingEvent
 from .links import (
     DriverEvent,
     InboxBlocked,
@@ -19,6 +19,7 @@ from .links import (
     LinkEnded,
     LinkLost,
     LinkUp,
+    NoticesReceived,
     PairingAccepted,
     PairingCodeOffered,
     PairingOffered,
@@ -169,6 +170,10 @@ class Link:
                 for receipt in event.receipts:
                     standing.counts.receipts[receipt.receipt] += len(receipt.message_ids)
                     standing.emit(ReceiptEvent, **dict(receipt))
+            case NoticesReceived():
+                standing.counts.notices_dropped += event.missed
+                for notice in event.notices:
+                    standing.emit(NOTICES[notice.type], **dict(notice))
             case InboxBlocked():
                 standing.error(event.code, event.detail)
             case _:

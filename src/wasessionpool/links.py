@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .models import DisconnectReason, Frozen, InboundMessage, InboundReceipt, Presence, Typing
+from .notices import Notice
 
 
 class PairingQueued(Frozen):
@@ -111,6 +112,14 @@ class ReceiptsReceived(Frozen):
     missed: int = 0
 
 
+class NoticesReceived(Frozen):
+    """Notices came together; ``missed`` were dropped since the last ones told."""
+
+    type: Literal["notices_received"] = "notices_received"
+    notices: tuple[Notice, ...]
+    missed: int = 0
+
+
 class InboxBlocked(Frozen):
     """Nothing more can be stored, so WhatsApp has to wait with messages."""
 
@@ -133,6 +142,7 @@ DriverEvent = Annotated[
     | PresenceChanged
     | TypingChanged
     | ReceiptsReceived
+    | NoticesReceived
     | InboxBlocked,
     Field(discriminator="type"),
 ]

@@ -57,6 +57,7 @@ class Metrics:
             events_dropped=bus.dropped,
             presences_dropped=counts.presences_dropped,
             receipts_dropped=counts.receipts_dropped,
+            notices_dropped=counts.notices_dropped,
             messages_expired=counts.messages_expired,
             log_lines_dropped=counts.log_lines_dropped,
             ignored_signals=counts.ignored_signals,

@@ -308,10 +308,11 @@ class PoolMetrics(Frozen):
     ``send_latency`` is from the handing over to WhatsApp's acknowledgement, ``time_to_connect`` from the start of a
     link until it is live.
 
-    ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``) and
-    ``receipts_dropped`` came faster than they were taken; ``messages_expired`` were beyond the newest ``inbox_keep``
-    while nobody subscribed to messages; ``log_lines_dropped`` did not fit a ``debug.log``. ``worker_restarts`` are
-    workers that crashed, froze or were recycled since the driver was entered.
+    ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``), ``receipts_dropped``
+    and ``notices_dropped`` (calls, groups, what could not be read) came faster than they were taken;
+    ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages;
+    ``log_lines_dropped`` did not fit a ``debug.log``. ``worker_restarts`` are workers that crashed, froze or were
+    recycled since the driver was entered.
     """
 
     total_sessions: int
@@ -336,6 +337,7 @@ class PoolMetrics(Frozen):
     events_dropped: int = 0
     presences_dropped: int = 0
     receipts_dropped: int = 0
+    notices_dropped: int = 0
     messages_expired: int = 0
     log_lines_dropped: int = 0
     ignored_signals: int = 0

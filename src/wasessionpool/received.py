@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .events import Event, MessageEditedEvent, MessageEvent, MessageRevokedEvent, ReactionEvent
+from .contacts import Contacts
+from .events import ContactEvent, Event, MessageEditedEvent, MessageEvent, MessageRevokedEvent, ReactionEvent
 from .links import InboxItem
 from .messages import OutgoingMessage
 from .models import SentMessage
@@ -28,11 +29,15 @@ class Received:
         self._standing = standing
         self._reply = reply
         self._call = call
+        self._contacts = Contacts()
 
     def event(self, item: InboxItem) -> Event:
         """Return the event that an item of the inbox is to the application."""
         standing, message = self._standing, item.message
         standing.active()
+        if not message.from_me and (met := self._contacts.meet(message.sender, message.sender_name)):
+            contact, name = met
+            standing.emit(ContactEvent, contact=contact, name=name)
         origin: dict[str, Any] = {"event_id": item.event_id, "redelivered": item.redelivered}
         if item.event_type == "message":
             event = standing.event(MessageEvent, **origin, **dict(message))

@@ -8,11 +8,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from wasessionpool import (
+    CallEvent,
     ConnectedEvent,
+    ContactEvent,
     DisconnectedEvent,
     ErrorEvent,
     Event,
+    GroupEvent,
     HealthCheckFailedEvent,
+    HistorySyncEvent,
     LogoutEvent,
     MessageEditedEvent,
     MessageEvent,
@@ -29,6 +33,7 @@ from wasessionpool import (
     SessionKey,
     StatusEvent,
     TypingEvent,
+    UndecryptableEvent,
 )
 from wasessionpool.events import EVENT_TYPES, BaseEvent
 from wasessionpool.testing import sample_events
@@ -49,6 +54,11 @@ FIELDS = {
     ReactionEvent: {"message_id", "emoji", "chat", "sender", "from_me", "is_group", "timestamp"},
     MessageEditedEvent: {"message_id", "text", "chat", "sender", "from_me", "is_group", "timestamp"},
     MessageRevokedEvent: {"message_id", "chat", "sender", "from_me", "is_group", "timestamp"},
+    UndecryptableEvent: {"message_id", "chat", "sender", "from_me", "is_group", "timestamp"},
+    CallEvent: {"call_id", "caller", "action", "timestamp"},
+    GroupEvent: {"group", "action", "by", "members", "name", "timestamp"},
+    HistorySyncEvent: {"sync_type", "progress", "chats", "messages"},
+    ContactEvent: {"contact", "name"},
     MessageSentEvent: {"message_id", "to", "timestamp"},
     PresenceEvent: {"contact", "available", "last_seen"},
     TypingEvent: {"chat", "sender", "state"},

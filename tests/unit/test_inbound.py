@@ -14,8 +14,16 @@ import pytest
 from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, Status, StorageError, WhatsAppSessionPool
 from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
 from wasessionpool.events import ErrorEvent, MessageEvent, PresenceEvent, TypingEvent
-from wasessionpool.links import InboxBlocked, InboxItem, PresenceChanged, ReceiptsReceived, TypingChanged
+from wasessionpool.links import (
+    InboxBlocked,
+    InboxItem,
+    NoticesReceived,
+    PresenceChanged,
+    ReceiptsReceived,
+    TypingChanged,
+)
 from wasessionpool.models import Contact, InboundMessage, InboundReceipt, Presence, SessionKey, Typing
+from wasessionpool.notices import Call, GroupChange, HistorySync, Undecryptable
 from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
@@ -360,6 +368,23 @@ async def test_only_messages_are_durable(silent_pool: OpenSilentPool) -> None:
         for types in ((), ("receipt",), ("message", "receipt")):
             with pytest.raises(ConfigurationError, match="only messages are durable"):
                 pool.on(*types, durable=True)
+
+
+async def test_notices_are_told(silent_pool: OpenSilentPool, driver: FakeDriver, clock: FakeClock) -> None:
+    about = {"message_id": "M", "chat": BOB, "sender": BOB, "timestamp": clock.now()}
+    notices: tuple[Any, ...] = (
+        Call(call_id="C", caller=BOB, action="offered", timestamp=clock.now()),
+        GroupChange(group=Contact(id="1203@g.us"), action="renamed", name="Crew", timestamp=clock.now()),
+        Undecryptable(**about),
+        HistorySync(sync_type="recent", chats=2),
+    )
+    async with silent_pool() as pool, pool.events("call", "group", "undecryptable", "history_sync") as events:
+        driver.link.report(NoticesReceived(notices=notices, missed=3))
+        told = [await anext(events) for _ in notices]
+        for event, notice in zip(told, notices, strict=True):
+            assert (event.type, event.company_id) == (notice.type, "962302")
+            assert event.model_dump(include=set(type(notice).model_fields)) == notice.model_dump()
+        assert (await pool.get_metrics()).notices_dropped == 3
 
 
 async def test_presence_typing_and_a_full_inbox_are_told(

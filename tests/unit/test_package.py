@@ -16,11 +16,12 @@ import wasessionpool
 ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
-    "files", "clock", "waiting", "explain", "proxies", "counts",
+    "files", "clock", "waiting", "explain", "proxies", "counts", "notices",
 }  # fmt: skip
 CORE = {
-    "debug_log", "bus", "inbound", "received", "threads", "starts", "drops", "standing", "backends", "sending", "link",
-    "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients", "restrictions",
+    "debug_log", "bus", "inbound", "received", "contacts", "threads", "starts", "drops", "standing", "backends",
+    "sending", "link", "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients",
+    "restrictions",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "django", "dashboard", "__main__"}

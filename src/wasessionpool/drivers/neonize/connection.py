@@ -30,6 +30,7 @@ from ...links import (
     LinkEnded,
     LinkLost,
     LinkUp,
+    NoticesReceived,
     PairingAccepted,
     PairingCodeOffered,
     PairingOffered,
@@ -372,7 +373,7 @@ class NeonizeConnection:
             case LinkEnded():
                 self._end = self._end or event
                 self._status = Status.DISCONNECTED
-            case PresenceChanged() | TypingChanged() | ReceiptsReceived():
+            case PresenceChanged() | TypingChanged() | ReceiptsReceived() | NoticesReceived():
                 self._news.append(event)
             case _:
                 if isinstance(event, LinkUp):

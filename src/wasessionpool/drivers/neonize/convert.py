@@ -67,7 +67,7 @@ def message(event: Neonize_pb2.Message, me: Contact) -> InboundMessage | None:
     if read is None:
         return None
     kind, text, quoted = read
-    chat, sender = _people(source, me)
+    chat, sender = people(source, me)
     return InboundMessage(
         message_id=info.ID,
         chat=chat,
@@ -87,7 +87,7 @@ def receipt(event: Neonize_pb2.Receipt, me: Contact) -> InboundReceipt | None:
     what = _RECEIPTS.get(event.Type)
     if what is None or event.MessageSource.IsFromMe or not event.MessageIDs:
         return None
-    chat, sender = _people(event.MessageSource, me)
+    chat, sender = people(event.MessageSource, me)
     return InboundReceipt.model_validate(
         {
             "message_ids": tuple(event.MessageIDs),
@@ -105,7 +105,7 @@ def presence(event: Neonize_pb2.Presence, _me: Contact) -> Presence:
 
 
 def typing(event: Neonize_pb2.ChatPresence, me: Contact) -> Typing:
-    chat, sender = _people(event.MessageSource, me)
+    chat, sender = people(event.MessageSource, me)
     writing = "recording" if event.Media == event.AUDIO else "composing"
     state = writing if event.State == event.COMPOSING else "paused"
     return Typing.model_validate({"chat": chat, "sender": sender, "state": state})
@@ -135,7 +135,8 @@ def contact(value: Neonize_pb2.JID, other: Neonize_pb2.JID | None = None) -> Con
     )
 
 
-def _people(source: Neonize_pb2.MessageSource, me: Contact) -> tuple[Contact, Contact]:
+def people(source: Neonize_pb2.MessageSource, me: Contact) -> tuple[Contact, Contact]:
+    """Return the chat that something belongs to, and who sent it."""
     sender = me if source.IsFromMe else contact(source.Sender, source.SenderAlt)
     if source.IsGroup:
         return contact(source.Chat), sender

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from ...links import DriverEvent, InboxBlocked, LinkEnded, PresenceChanged, ReceiptsReceived, TypingChanged
+from ...links import (
+    DriverEvent,
+    InboxBlocked,
+    LinkEnded,
+    NoticesReceived,
+    PresenceChanged,
+    ReceiptsReceived,
+    TypingChanged,
+)
 from ...models import Contact, DisconnectReason
 from ...operations import CheckNumbers, LogOut, MarkRead, React, ShowTyping
 from . import convert, texts
@@ -25,6 +33,7 @@ from .hosted import Hosted
 from .inbox import InboxWriter
 from .lease import Lease
 from .library import Library
+from .notices import NAMES, notices
 from .pump import Pump
 from .wire import (
     Answer,
@@ -74,6 +83,7 @@ has closed its line and no longer touches its database."""
 SESSION_STACK = 256 * 1024
 _MESSAGE, _RECEIPT = EVENT_CODES["Message"], EVENT_CODES["Receipt"]
 _PRESENCE, _TYPING = EVENT_CODES["Presence"], EVENT_CODES["ChatPresence"]
+_NOTICES = frozenset(EVENT_CODES[name] for name in NAMES)
 _NAMES = {code: name for name, code in EVENT_CODES.items()}
 T = TypeVar("T")
 _forever: list[object] = []
@@ -185,6 +195,9 @@ class Engine:
         elif code == _RECEIPT:
             session.news.put_receipt(data)
             self._pump.draw_later(session.tell_news)
+        elif code in _NOTICES:
+            session.news.put_notice(code, data)
+            self._pump.draw_later(session.tell_news)
         elif code in (_PRESENCE, _TYPING):
             session.news.put_presence(code, data)
             self._pump.draw_later(session.tell_news)
@@ -294,6 +307,10 @@ class Engine:
             read = (self._read(convert.receipt, session, _RECEIPT, data) for data in receipts)
             known = tuple(receipt for receipt in read if receipt is not None)
             self._say(session, ReceiptsReceived(receipts=known, missed=missed))
+        while told := session.news.take_notice():
+            code, data, missed = told
+            found = self._read(partial(notices, _NAMES[code]), session, code, data)
+            self._say(session, NoticesReceived(notices=tuple(found or ()), missed=missed))
         while told := session.news.take_presence():
             code, data, missed = told
             if code == _PRESENCE and (presence := self._read(convert.presence, session, code, data)):

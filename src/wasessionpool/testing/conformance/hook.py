@@ -42,6 +42,10 @@ _FIELDS: dict[str, Any] = {
     "timestamp": NOW,
     "receipt": "read",
     "available": True,
+    "call_id": "0A1B2C3D4E5F60718293A4B5C6D7E8F9",
+    "caller": _BOB,
+    "group": Contact(id="120363041234567890@g.us"),
+    "sync_type": "recent",
     "state": "composing",
 }
 
@@ -72,6 +76,8 @@ def _sample(model: Any, company_id: str, device: str, number: int) -> Event:
     fields = {
         name: _FIELDS[name] for name, field in model.model_fields.items() if field.is_required() and name in _FIELDS
     }
+    if "action" in model.model_fields:
+        fields["action"] = "offered" if model.model_fields["type"].default == "call" else "renamed"
     if "text" in model.model_fields:
         fields["text"] = "Hello, Ёлка 🎄"
     event: Event = model(

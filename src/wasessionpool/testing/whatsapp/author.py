@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 
+from wasessionpool.testing.whatsapp.calls import hang_up, ring
 from wasessionpool.testing.whatsapp.content import (
     MediaKind,
     edit_message,
@@ -97,6 +98,17 @@ class Author:
     async def revoke(self, to: str, message_id: str) -> str:
         """Delete a message for everyone that was sent to a number or a group, and return the deletion's own id."""
         return await self._send(to, revoke_message(self._own_key(to, message_id)))
+
+    async def call(self, to: str) -> str:
+        """Call a number, whose linked devices hear that its phone rings, and return the call's id."""
+        call_id = ring(self._account, self._network.account(to))
+        await anyio.lowlevel.checkpoint()
+        return call_id
+
+    async def hang_up(self, to: str, call_id: str) -> None:
+        """End a call that was not answered."""
+        hang_up(self._account, self._network.account(to), call_id)
+        await anyio.lowlevel.checkpoint()
 
     async def vote(self, poll: ReceivedMessage, options: Sequence[str]) -> str:
         """Vote in a poll, and return the vote's id. Raises ValueError for what is no poll or none of its options."""

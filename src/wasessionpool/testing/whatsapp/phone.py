@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from wasessionpool.testing.whatsapp.connection import Connection
 from wasessionpool.testing.whatsapp.device_lists import announce_device
 from wasessionpool.testing.whatsapp.fault_calls import FaultCalls
 from wasessionpool.testing.whatsapp.faults import Faults
+from wasessionpool.testing.whatsapp.history import share_history
 from wasessionpool.testing.whatsapp.link_code import link_request
 from wasessionpool.testing.whatsapp.messages import ReceivedMessage
 from wasessionpool.testing.whatsapp.network import Account, Companion
@@ -109,6 +110,13 @@ class Phone(Author, FaultCalls):
         return await self._account.copies.next(
             timeout, lambda: f"phone {self.number} got no copy of a message within {timeout:g} s; {self._recent()}"
         )
+
+    async def share_history(self, chat: str, texts: Sequence[str], *, progress: int = 100) -> None:
+        """Hand an old chat with a number or a group over to every linked device, as a part of all that there is."""
+        found = self._network.chat(chat)
+        for companion in self._account.companions.values():
+            share_history(companion, found.lid if isinstance(found, Account) else found.jid, texts, progress)
+        await anyio.lowlevel.checkpoint()
 
     async def unlink(self) -> None:
         """Remove every linked device: those online are told so, those offline hear it at their next login."""

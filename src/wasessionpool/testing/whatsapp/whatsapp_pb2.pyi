@@ -287,7 +287,7 @@ class Message(_message.Message):
         direct_path: str
         def __init__(self, url: _Optional[str] = ..., mimetype: _Optional[str] = ..., file_sha256: _Optional[bytes] = ..., file_length: _Optional[int] = ..., media_key: _Optional[bytes] = ..., caption: _Optional[str] = ..., file_enc_sha256: _Optional[bytes] = ..., direct_path: _Optional[str] = ...) -> None: ...
     class Protocol(_message.Message):
-        __slots__ = ("key", "type", "key_share", "key_request", "edited", "timestamp_ms")
+        __slots__ = ("key", "type", "history", "key_share", "key_request", "edited", "timestamp_ms")
         class KeyShare(_message.Message):
             __slots__ = ("keys",)
             KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -328,19 +328,32 @@ class Message(_message.Message):
             current_index: int
             device_indexes: _containers.RepeatedScalarFieldContainer[int]
             def __init__(self, raw_id: _Optional[int] = ..., current_index: _Optional[int] = ..., device_indexes: _Optional[_Iterable[int]] = ...) -> None: ...
+        class HistoryNotice(_message.Message):
+            __slots__ = ("sync_type", "chunk_order", "progress", "payload")
+            SYNC_TYPE_FIELD_NUMBER: _ClassVar[int]
+            CHUNK_ORDER_FIELD_NUMBER: _ClassVar[int]
+            PROGRESS_FIELD_NUMBER: _ClassVar[int]
+            PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+            sync_type: int
+            chunk_order: int
+            progress: int
+            payload: bytes
+            def __init__(self, sync_type: _Optional[int] = ..., chunk_order: _Optional[int] = ..., progress: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
         KEY_FIELD_NUMBER: _ClassVar[int]
         TYPE_FIELD_NUMBER: _ClassVar[int]
+        HISTORY_FIELD_NUMBER: _ClassVar[int]
         KEY_SHARE_FIELD_NUMBER: _ClassVar[int]
         KEY_REQUEST_FIELD_NUMBER: _ClassVar[int]
         EDITED_FIELD_NUMBER: _ClassVar[int]
         TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
         key: MessageKey
         type: int
+        history: Message.Protocol.HistoryNotice
         key_share: Message.Protocol.KeyShare
         key_request: Message.Protocol.KeyRequest
         edited: Message
         timestamp_ms: int
-        def __init__(self, key: _Optional[_Union[MessageKey, _Mapping[str, object]]] = ..., type: _Optional[int] = ..., key_share: _Optional[_Union[Message.Protocol.KeyShare, _Mapping[str, object]]] = ..., key_request: _Optional[_Union[Message.Protocol.KeyRequest, _Mapping[str, object]]] = ..., edited: _Optional[_Union[Message, _Mapping[str, object]]] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
+        def __init__(self, key: _Optional[_Union[MessageKey, _Mapping[str, object]]] = ..., type: _Optional[int] = ..., history: _Optional[_Union[Message.Protocol.HistoryNotice, _Mapping[str, object]]] = ..., key_share: _Optional[_Union[Message.Protocol.KeyShare, _Mapping[str, object]]] = ..., key_request: _Optional[_Union[Message.Protocol.KeyRequest, _Mapping[str, object]]] = ..., edited: _Optional[_Union[Message, _Mapping[str, object]]] = ..., timestamp_ms: _Optional[int] = ...) -> None: ...
     class Sticker(_message.Message):
         __slots__ = ("url", "file_sha256", "file_enc_sha256", "media_key", "mimetype", "direct_path", "file_length")
         URL_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +455,41 @@ class Message(_message.Message):
     poll_v2: Message.Poll
     poll_v3: Message.Poll
     def __init__(self, conversation: _Optional[str] = ..., group_key: _Optional[_Union[Message.GroupKey, _Mapping[str, object]]] = ..., image: _Optional[_Union[Message.Image, _Mapping[str, object]]] = ..., extended_text: _Optional[_Union[Message.ExtendedText, _Mapping[str, object]]] = ..., document: _Optional[_Union[Message.Document, _Mapping[str, object]]] = ..., audio: _Optional[_Union[Message.Audio, _Mapping[str, object]]] = ..., video: _Optional[_Union[Message.Video, _Mapping[str, object]]] = ..., protocol: _Optional[_Union[Message.Protocol, _Mapping[str, object]]] = ..., sticker: _Optional[_Union[Message.Sticker, _Mapping[str, object]]] = ..., device_sent: _Optional[_Union[Message.DeviceSent, _Mapping[str, object]]] = ..., context: _Optional[_Union[Message.ContextInfo, _Mapping[str, object]]] = ..., reaction: _Optional[_Union[Message.Reaction, _Mapping[str, object]]] = ..., poll: _Optional[_Union[Message.Poll, _Mapping[str, object]]] = ..., poll_update: _Optional[_Union[Message.PollUpdate, _Mapping[str, object]]] = ..., poll_v2: _Optional[_Union[Message.Poll, _Mapping[str, object]]] = ..., poll_v3: _Optional[_Union[Message.Poll, _Mapping[str, object]]] = ...) -> None: ...
+
+class History(_message.Message):
+    __slots__ = ("sync_type", "chats", "chunk_order", "progress")
+    class Entry(_message.Message):
+        __slots__ = ("key", "message", "timestamp")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_FIELD_NUMBER: _ClassVar[int]
+        TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+        key: MessageKey
+        message: Message
+        timestamp: int
+        def __init__(self, key: _Optional[_Union[MessageKey, _Mapping[str, object]]] = ..., message: _Optional[_Union[Message, _Mapping[str, object]]] = ..., timestamp: _Optional[int] = ...) -> None: ...
+    class Item(_message.Message):
+        __slots__ = ("entry", "order")
+        ENTRY_FIELD_NUMBER: _ClassVar[int]
+        ORDER_FIELD_NUMBER: _ClassVar[int]
+        entry: History.Entry
+        order: int
+        def __init__(self, entry: _Optional[_Union[History.Entry, _Mapping[str, object]]] = ..., order: _Optional[int] = ...) -> None: ...
+    class Chat(_message.Message):
+        __slots__ = ("id", "items")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        ITEMS_FIELD_NUMBER: _ClassVar[int]
+        id: str
+        items: _containers.RepeatedCompositeFieldContainer[History.Item]
+        def __init__(self, id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[History.Item, _Mapping[str, object]]]] = ...) -> None: ...
+    SYNC_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CHATS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_ORDER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    sync_type: int
+    chats: _containers.RepeatedCompositeFieldContainer[History.Chat]
+    chunk_order: int
+    progress: int
+    def __init__(self, sync_type: _Optional[int] = ..., chats: _Optional[_Iterable[_Union[History.Chat, _Mapping[str, object]]]] = ..., chunk_order: _Optional[int] = ..., progress: _Optional[int] = ...) -> None: ...
 
 class PollVote(_message.Message):
     __slots__ = ("selected",)
