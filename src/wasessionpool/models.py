@@ -57,9 +57,12 @@ class DisconnectReason(StrEnum):
 
 
 class Frozen(BaseModel):
-    """A value: immutable, without unknown fields, and silent about its input when validation fails."""
+    """A value: immutable, without unknown fields, and silent about its input when validation fails.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    pydantic would keep short strings that it reads, such as ids and texts, for others to come that are the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, cache_strings="keys")
 
 
 @dataclass(frozen=True, slots=True, order=True)

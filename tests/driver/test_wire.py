@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +19,7 @@ from wasessionpool.drivers.neonize.wire import (
     FrameError,
     Happened,
     Hello,
+    Log,
     Perform,
     Quit,
     Report,
@@ -107,3 +109,12 @@ def test_no_representation_shows_a_text_or_a_code() -> None:
         with pytest.raises(FrameError) as caught:
             list(FrameDecoder[Command](COMMANDS).feed(len(body).to_bytes(4) + body))
         assert secret not in repr(caught.value)
+
+
+def test_what_was_read_is_not_kept() -> None:
+    decoder = FrameDecoder(REPORTS)
+    frames = [encode(Log(level=40, text=f"a text that comes once, {number}")) for number in range(2_000)]
+    before = sys.getallocatedblocks()
+    for frame in frames:
+        list(decoder.feed(frame))
+    assert sys.getallocatedblocks() - before < 200

@@ -195,6 +195,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("pragma journal_mode = wal")
         # What is put has to outlive a power cut, too: a send is told by it from one that was never made.
         connection.execute("pragma synchronous = full")
+        connection.execute("pragma cache_size = -256")
         version = connection.execute("pragma user_version").fetchone()[0]
         if version > VERSION:
             raise StorageError(f"{path} was written by a newer version of this library: upgrade it")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...links import DriverEvent
 from ...models import Frozen
@@ -194,8 +194,9 @@ Report = Annotated[
     Hello | Refused | Vitals | Running | Happened | Stored | Over | Answer | Log, Field(discriminator="type")
 ]
 
-COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
-REPORTS: TypeAdapter[Report] = TypeAdapter(Report)
+_CONFIG = ConfigDict(cache_strings="keys")
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Command, config=_CONFIG)
+REPORTS: TypeAdapter[Report] = TypeAdapter(Report, config=_CONFIG)
 
 
 def encode(frame: Command | Report) -> bytes:
