@@ -9,7 +9,7 @@ from typing import Final
 
 LAST: Final = 0.75
 """The share of the time after which faults may be final: what ends a session then is not mended."""
-LAST_KILL: Final = 0.5
+LAST_KILL: Final = 0.3
 """The share of the time after which the application is not killed: it then lives long enough to show that it leaks."""
 
 WEIGHTS: Final[Mapping[str, int]] = {

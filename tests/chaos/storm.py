@@ -357,7 +357,7 @@ class Storm:
         logger.info("faults: %s", dict(self._counts))
 
     def _judge_memory(self) -> None:
-        samples = self.subject.samples[len(self.subject.samples) // 3 :]
+        samples = self.subject.samples[len(self.subject.samples) // 2 :]
         if len(samples) < 3:
             return
         logger.info("memory: %s", [used for _, used in self.subject.samples])
