@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import pytest
@@ -45,6 +46,38 @@ class Service:
         """Ask below the prefix."""
         sent = ({"X-API-Key": key} if key is not None else {}) | (headers or {})
         return await self.client.request(method, PREFIX + path, headers=sent, **request)
+
+    async def raw(self, method: str, target: str, content: bytes = b"", **headers: str) -> httpx2.Response:
+        """Ask for a target below the prefix as it is written: a client would tidy it up."""
+        path, _, query = (PREFIX + target).partition("?")
+        sent = {"x-api-key": KEY, "content-type": "application/json", **headers}
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("service", 80),
+        }
+        said: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        await self.app(scope, receive, send)
+        start, *parts = said
+        return httpx2.Response(
+            start["status"], headers=start["headers"], content=b"".join(part.get("body", b"") for part in parts)
+        )
 
     async def get(self, path: str, **request: Any) -> httpx2.Response:
         return await self.ask("GET", path, **request)

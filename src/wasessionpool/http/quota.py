@@ -6,17 +6,17 @@ import time
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import FixedWindowRateLimiter
 
 from .errors import HttpError
 
 
 class Quota:
-    """At most ``limit`` requests a minute a key, in this process."""
+    """At most ``limit`` requests a key in the minute that begins with one, in this process."""
 
     def __init__(self, limit: int) -> None:
         self._limit = RateLimitItemPerMinute(limit)
-        self._windows = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._windows = FixedWindowRateLimiter(MemoryStorage())
 
     def spend(self, name: str) -> None:
         """Count a request; raises ``HttpError`` 429, which says when to come again."""

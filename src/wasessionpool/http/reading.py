@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Collection
 from email.message import Message
 from typing import Any
 
@@ -18,6 +18,8 @@ BODY_TIMEOUT = 20.0
 """Seconds for a client to send the whole body."""
 MAX_DEPTH = 32
 """Lists and objects within each other."""
+MAX_VALUES = 4096
+"""In all; metadata of 4 kB cannot have more. To say what is wrong with each of many would take seconds."""
 _CLOSE = {"Connection": "close"}
 """The rest of a body that is not read to its end is not a next request."""
 
@@ -35,7 +37,7 @@ async def read_json(
         raise HttpError(
             415, "unsupported_media_type", "The body has to be JSON: Content-Type: application/json", headers=_CLOSE
         )
-    if content_length is not None and content_length.isdecimal() and int(content_length) > limit:
+    if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > limit:
         raise _too_large(limit)
     content = bytearray()
     with anyio.move_on_after(timeout) as scope:
@@ -72,14 +74,16 @@ def _parsed(content: bytearray) -> Any:
     except ValueError as error:
         # What the parser says names a place in the text, never the text.
         raise invalid(Detail(where="body", problem=f"it is not JSON: {error}")) from None
-    level, depth = [value], 0
-    while level := [inner for one in level for inner in _within(one)]:
-        depth += 1
+    level, count, depth = _within(value), 0, 0
+    while level:
+        count, depth = count + len(level), depth + 1
+        if count > MAX_VALUES:
+            raise invalid(Detail(where="body", problem=f"it has more than {MAX_VALUES} values"))
         if depth > MAX_DEPTH:
             raise invalid(Detail(where="body", problem=f"it is nested deeper than {MAX_DEPTH} levels"))
+        level = [inner for one in level for inner in _within(one)]
     return value
 
 
-def _within(value: Any) -> list[Any]:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [one for one in inner if isinstance(one, dict | list)]
+def _within(value: Any) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
