@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -13,11 +13,18 @@ MAX_TEXT = 65_536
 """Characters in a text, WhatsApp's own limit."""
 
 
+TEXT_SCHEMA: dict[str, Any] = {
+    "pattern": r"\S",
+    "description": f"At most {MAX_TEXT} characters, and not all of them blank.",
+}
+"""What is documented of a text; ``to_message`` checks it, and its error says what is wrong."""
+
+
 class Text(Frozen):
     """A text message of 1–65,536 characters."""
 
     kind: Literal["text"] = "text"
-    text: str = Field(repr=False)
+    text: str = Field(repr=False, json_schema_extra=TEXT_SCHEMA)
 
 
 OutgoingMessage = Text

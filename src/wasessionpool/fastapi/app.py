@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,11 +45,12 @@ def create_app(
     )
     router = create_router(pool, **options)
     app.include_router(router, prefix=prefix)
+    at_the_root = APIRouter(route_class=router.route_class, redirect_slashes=False)
     if prefix:
-        at_the_root = type(router)(route_class=router.route_class, redirect_slashes=False)
         add_health(at_the_root, in_schema=False)
         app.include_router(at_the_root)
-    app.add_exception_handler(HTTPException, _failed)
+    routers = {prefix: router, "": at_the_root} if prefix else {"": router}
+    app.add_exception_handler(HTTPException, partial(_failed, routers))
     if cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -59,8 +62,22 @@ def create_app(
     return app
 
 
-async def _failed(_request: Request, error: Exception) -> Response:
+async def _failed(routers: Mapping[str, APIRouter], request: Request, error: Exception) -> Response:
     """Answer what no route of ours answers: an unknown path, another method."""
     response = failure(error)
+    if response.status_code == 405:
+        # Starlette names those of one route only.
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        response.headers["Allow"] = ", ".join(_allowed(routers, path))
     secure(response)
     return response
+
+
+def _allowed(routers: Mapping[str, APIRouter], path: str) -> list[str]:
+    routes = (
+        route
+        for prefix, router in routers.items()
+        for route in router.routes
+        if isinstance(route, APIRoute) and path.startswith(prefix) and route.path_regex.match(path.removeprefix(prefix))
+    )
+    return sorted({method for route in routes for method in route.methods or ()})

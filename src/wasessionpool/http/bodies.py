@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from ..messages import MAX_TEXT, Text
+from ..messages import TEXT_SCHEMA, Text
 from ..models import (
     MAIN_DEVICE,
     DisconnectReason,
@@ -37,8 +37,20 @@ Time = Annotated[
 ID_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
 COMPANY_SCHEMA: dict[str, Any] = {"pattern": ID_PATTERN, "maxLength": 64, "examples": ["962302"]}
 DEVICE_SCHEMA: dict[str, Any] = {**COMPANY_SCHEMA, "not": {"const": "any"}, "examples": [MAIN_DEVICE, "sales"]}
-"""What is documented of an id; ``SessionKey`` checks it, and its error says what is wrong."""
-RECIPIENT_SCHEMA: dict[str, Any] = {"maxLength": 64, "examples": ["79001234567", "+7 900 123-45-67", "120363@g.us"]}
+"""What is documented of an id; ``SessionKey`` checks it, and its error says what is wrong. So it is of what follows."""
+_GAP = r"[ ().\-/]*"
+_NUMBER = rf"{_GAP}(\+|00)?{_GAP}[1-9]({_GAP}[0-9]){{6,14}}{_GAP}"
+_PERSON = r"[1-9][0-9]{6,14}(:[0-9]{1,3})?@s\.whatsapp\.net"
+_GROUP_OR_LID = r"[0-9]{5,20}(-[0-9]{5,20})?(:[0-9]{1,3})?@(g\.us|lid)"
+NUMBER_SCHEMA: dict[str, Any] = {"pattern": f"^{_NUMBER}$", "examples": ["+7 968 648-44-88"]}
+RECIPIENT_SCHEMA: dict[str, Any] = {
+    "pattern": f"^({_NUMBER}|{_PERSON}|{_GROUP_OR_LID})$",
+    "examples": ["79001234567", "+7 900 123-45-67", "120363@g.us"],
+}
+PROXY_SCHEMA: dict[str, Any] = {
+    "pattern": r"^(https?|socks5)://([A-Za-z0-9]+(:[A-Za-z0-9]*)?@)?[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}))?/?$",
+    "examples": ["http://127.0.0.1:3128"],
+}
 
 EXAMPLE_SESSION: dict[str, Any] = {
     "companyId": "962302",
@@ -87,9 +99,9 @@ class CreateSession(Asked):
 
     company_id: str = Field(json_schema_extra=COMPANY_SCHEMA)
     device: str = Field(default=MAIN_DEVICE, json_schema_extra=DEVICE_SCHEMA)
-    phone_number: str | None = Field(default=None, max_length=32)
+    phone_number: str | None = Field(default=None, json_schema_extra=NUMBER_SCHEMA)
     metadata: dict[str, JsonValue] | None = Field(default=None, description="At most 4 kB of JSON.")
-    proxy: str | None = Field(default=None, max_length=2048, repr=False, description="http, https or socks5.")
+    proxy: str | None = Field(default=None, repr=False, json_schema_extra=PROXY_SCHEMA)
 
 
 class SendMessage(Asked):
@@ -98,7 +110,7 @@ class SendMessage(Asked):
     model_config = ConfigDict(json_schema_extra=_example(to="79001234567", message="Hello from WhatsApp Business!"))
 
     to: str = Field(json_schema_extra=RECIPIENT_SCHEMA)
-    message: Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_TEXT})] | Text = Field(repr=False)
+    message: Annotated[str, Field(json_schema_extra=TEXT_SCHEMA)] | Text = Field(repr=False)
 
 
 class Answer(BaseModel):
