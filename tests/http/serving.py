@@ -23,7 +23,7 @@ class Server(uvicorn.Server):
 async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
     """Serve ``app`` and give the address; the socket listens before anything is asked of it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(app, log_config=None, **{"lifespan": "on"} | options))
+    server = Server(uvicorn.Config(app, log_config=None, **{"lifespan": "on", "timeout_keep_alive": 60} | options))
     with listener:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve, [listener])

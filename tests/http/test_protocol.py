@@ -178,6 +178,7 @@ async def test_the_examples_by_curl(whatsapp: WhatsAppServer, tmp_path: Path) ->
 async def test_the_examples_in_python(whatsapp: WhatsAppServer, tmp_path: Path) -> None:
     bob = whatsapp.contact(BOB)
     async with serving(whatsapp, tmp_path) as service:
+
         async def ask(*arguments: str) -> str:
             return await run(service.address, sys.executable, str(EXAMPLES / "client.py"), *arguments)
 

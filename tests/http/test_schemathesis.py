@@ -30,6 +30,7 @@ async def linked(link: FakeLink) -> None:
 )
 async def test_nothing_is_found(open_service: OpenService, tmp_path: Path, key: str | None, examples: int) -> None:
     options = ["--checks", "all", "--seed", "1", "--max-examples", str(examples), "--workers", "1", "--no-color"]
+    options += ["--request-timeout", "60"]
     if key is not None:
         options += ["--header", f"X-API-Key: {key}"]
     async with (
