@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -158,6 +159,25 @@ async def test_a_message_is_sent(service: Service, message: Any) -> None:
     assert TIME.fullmatch(body["timestamp"])
     [(_, sent)] = service.driver.link.sent
     assert sent.text == "Hello"
+
+
+async def test_a_message_with_a_key_is_sent_once(service: Service) -> None:
+    await service.connect()
+    once = {"Idempotency-Key": "order 4711"}
+    first, second = await service.send(headers=once), await service.send(headers=once)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert len(service.driver.link.sent) == 1
+    await service.send(headers={"Idempotency-Key": "order 4712"})
+    await service.send()
+    assert len(service.driver.link.sent) == 3
+    other = {"to": BOB, "message": "Good bye"}
+    for key, body in (("order 4711", other), ("", other), ("x" * 256, other), ("a\tb", other), ("\xe9", other)):
+        answer = await service.raw(
+            "POST", f"/sessions/{COMPANY}/messages", json.dumps(body).encode(), **{"idempotency-key": key}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_message"), key
+    assert len(service.driver.link.sent) == 3
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ..http.access import Access
 from ..http.bodies import (
     COMPANY_SCHEMA,
     DEVICE_SCHEMA,
+    IDEMPOTENCY_SCHEMA,
     Alive,
     CreatedSession,
     CreateSession,
@@ -48,6 +49,10 @@ REQUEST_LIMIT = 6000
 
 CompanyId = Annotated[str, Path(alias="companyId", description="The company", json_schema_extra=COMPANY_SCHEMA)]
 Device = Annotated[str, Query(description="One of the company's devices", json_schema_extra=DEVICE_SCHEMA)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="Sends a message once", json_schema_extra=IDEMPOTENCY_SCHEMA),
+]
 SCHEMES: list[Depends] = [
     Security(APIKeyHeader(name="X-API-Key", scheme_name="apiKey", auto_error=False)),
     Security(HTTPBearer(scheme_name="bearer", description="A key or a JSON Web Token", auto_error=False)),
@@ -243,10 +248,19 @@ async def get_qr(
 
 
 async def send_message(
-    calls: TheCalls, grant: TheGrant, company_id: CompanyId, body: SendMessage, device: Device = MAIN_DEVICE
+    calls: TheCalls,
+    grant: TheGrant,
+    company_id: CompanyId,
+    body: SendMessage,
+    device: Device = MAIN_DEVICE,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Send a message; answers once WhatsApp's server has acknowledged it."""
-    return respond(await calls.send_message(grant, company_id, device, body), 201)
+    """Send a message; answers once WhatsApp's server has acknowledged it.
+
+    By the same ``Idempotency-Key`` it is sent once in 24 h, however often it is asked for, and the answer is the same.
+    Where it is unknown whether it went out, the answer is 504 each time, until that is known.
+    """
+    return respond(await calls.send_message(grant, company_id, device, body, idempotency_key), 201)
 
 
 async def explain_session(

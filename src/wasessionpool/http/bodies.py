@@ -47,6 +47,10 @@ RECIPIENT_SCHEMA: dict[str, Any] = {
     "pattern": f"^({_NUMBER}|{_PERSON}|{_GROUP_OR_LID})$",
     "examples": ["79001234567", "+7 900 123-45-67", "120363@g.us"],
 }
+IDEMPOTENCY_SCHEMA: dict[str, Any] = {
+    "pattern": "^[!-~]([ -~]{0,253}[!-~])?$",
+    "examples": ["order-4711-paid"],
+}
 PROXY_SCHEMA: dict[str, Any] = {
     "pattern": r"^(https?|socks5)://([A-Za-z0-9]+(:[A-Za-z0-9]*)?@)?[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}))?/?$",
     "examples": ["http://127.0.0.1:3128"],

@@ -87,9 +87,15 @@ class Calls:
             raise HttpError(409, "no_qr_waiting", said, carried={"status": status.status})
         return status.qr
 
-    async def send_message(self, grant: Grant, company_id: str, device: str, asked: SendMessage) -> Sent:
+    async def send_message(
+        self, grant: Grant, company_id: str, device: str, asked: SendMessage, idempotency_key: str | None
+    ) -> Sent:
         key = grant.reach(company_id, device)
-        return Sent.of(await self.pool.send_message(key.company_id, asked.to, asked.message, device=key.device))
+        return Sent.of(
+            await self.pool.send_message(
+                key.company_id, asked.to, asked.message, device=key.device, idempotency_key=idempotency_key
+            )
+        )
 
     async def explain_session(self, grant: Grant, company_id: str, device: str) -> Explanation:
         key = grant.reach(company_id, device)
