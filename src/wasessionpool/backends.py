@@ -13,6 +13,7 @@ from .counts import Distribution
 from .drops import Drops
 from .settings import PoolSettings
 from .starts import StartLimiter
+from .statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Backends:
     clock: Clock
     bus: Bus
     starts: StartLimiter
+    statistics: Statistics
     drops: Drops
     backoff: Backoff
     tasks: TaskGroup

@@ -7,13 +7,29 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import add, sub
-from typing import Any
+from typing import Any, Self
 
 from .models import BOUNDS, DisconnectReason, Histogram
 
 
+class Sums:
+    """A dataclass of numbers and counters, which are added and taken off one by one."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Self) -> Self:
+        return self._with(other, add)
+
+    def __sub__(self, earlier: Self) -> Self:
+        return self._with(earlier, sub)
+
+    def _with(self, other: Self, operator: Callable[[Any, Any], Any]) -> Self:
+        names = [each.name for each in fields(self)]  # type: ignore[arg-type]
+        return type(self)(**{name: operator(getattr(self, name), getattr(other, name)) for name in names})
+
+
 @dataclass(slots=True)
-class Counts:
+class Counts(Sums):
     """What happened to a session since the pool opened. What is counted is counted in one place, and only rises."""
 
     messages_sent: int = 0
@@ -29,16 +45,6 @@ class Counts:
     log_lines_dropped: int = 0
     ignored_signals: int = 0
     connected_seconds: float = 0.0
-
-    def __add__(self, other: Counts) -> Counts:
-        return self._with(other, add)
-
-    def __sub__(self, earlier: Counts) -> Counts:
-        return self._with(earlier, sub)
-
-    def _with(self, other: Counts, operator: Callable[[Any, Any], Any]) -> Counts:
-        names = [each.name for each in fields(self)]
-        return Counts(**{name: operator(getattr(self, name), getattr(other, name)) for name in names})
 
 
 class Distribution:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Protocol, runtime_checkable
 
 from .backends import Backends
 from .counts import Counts
 from .models import PoolMetrics, QueueDepths, Status
 from .session import Supervisor
+
+
+@runtime_checkable
+class _FallsBack(Protocol):
+    """A limiter that decides by itself while what it shares with others cannot be asked."""
+
+    degraded: bool
+    fallbacks: int
 
 
 class Metrics:
@@ -27,7 +36,7 @@ class Metrics:
         counts = sum((standing.counted() for standing in standings), self._gone)
         statuses = Counter(standing.status for standing in standings)
         health = Counter(standing.health for standing in standings if standing.status is Status.CONNECTED)
-        bus, driver = backends.bus, backends.driver
+        bus, driver, limiter = backends.bus, backends.driver, backends.limiter
         return PoolMetrics(
             total_sessions=len(standings),
             active_connections=statuses[Status.CONNECTED],
@@ -60,7 +69,10 @@ class Metrics:
             notices_dropped=counts.notices_dropped,
             messages_expired=counts.messages_expired,
             log_lines_dropped=counts.log_lines_dropped,
+            statistics_dropped=backends.statistics.dropped,
             ignored_signals=counts.ignored_signals,
+            limiter_degraded=isinstance(limiter, _FallsBack) and limiter.degraded,
+            limiter_fallbacks=limiter.fallbacks if isinstance(limiter, _FallsBack) else 0,
             workers=driver.workers(),
             worker_restarts=driver.worker_restarts,
         )

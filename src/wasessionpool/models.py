@@ -314,8 +314,10 @@ class PoolMetrics(Frozen):
     ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``), ``receipts_dropped``
     and ``notices_dropped`` (calls, groups, what could not be read) came faster than they were taken;
     ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages;
-    ``log_lines_dropped`` did not fit a ``debug.log``. ``worker_restarts`` are workers that crashed, froze or were
-    recycled since the driver was entered.
+    ``log_lines_dropped`` did not fit a ``debug.log``; ``statistics_dropped`` are hours of sessions, of a shelf that
+    failed for days. ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
+    ``limiter_degraded`` and ``limiter_fallbacks`` are of a limiter that decides by itself while what it shares with
+    others cannot be asked.
     """
 
     total_sessions: int
@@ -343,6 +345,28 @@ class PoolMetrics(Frozen):
     notices_dropped: int = 0
     messages_expired: int = 0
     log_lines_dropped: int = 0
+    statistics_dropped: int = 0
     ignored_signals: int = 0
+    limiter_degraded: bool = False
+    limiter_fallbacks: int = 0
     workers: tuple[WorkerMetrics, ...] = ()
     worker_restarts: int = 0
+
+
+class HourlyStatistics(Frozen):
+    """What one session did from ``hour`` (aware UTC) on, for an hour.
+
+    ``sends_failed`` has calls of a send that raised, by the error's code; ``delivered`` and ``read`` count receipts, of
+    which a message to a group has one from each member. ``connected_seconds`` is how long the session was connected.
+    """
+
+    company_id: str
+    device: str
+    hour: datetime
+    messages_sent: int = 0
+    messages_received: int = 0
+    sends_failed: dict[str, int] = Field(default_factory=dict)
+    delivered: int = 0
+    read: int = 0
+    reconnects: int = 0
+    connected_seconds: float = 0.0

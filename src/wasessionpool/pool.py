@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -38,6 +39,7 @@ from .metrics import Metrics
 from .models import (
     MAIN_DEVICE,
     DisconnectReason,
+    HourlyStatistics,
     PoolMetrics,
     SentMessage,
     SessionKey,
@@ -49,7 +51,9 @@ from .proxies import check_proxy
 from .session import Supervisor
 from .settings import PoolSettings
 from .shelf import PatientShelf
+from .standing import Standing
 from .starts import StartLimiter
+from .statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +152,7 @@ class WhatsAppSessionPool:
         with anyio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
                 store = await self._backend(stack, self._store, defaults.make_store)
-                shelf = await self._backend(stack, self._shelf, defaults.make_shelf)
+                shelf = PatientShelf(await self._backend(stack, self._shelf, defaults.make_shelf), self._clock)
                 coordinator = await self._backend(stack, self._coordinator, defaults.make_coordinator)
                 limiter = await self._backend(stack, self._limiter, defaults.make_limiter)
                 driver = await self._backend(stack, self._driver, defaults.make_driver)
@@ -158,10 +162,11 @@ class WhatsAppSessionPool:
                     driver=driver,
                     store=store,
                     limiter=limiter,
-                    shelf=PatientShelf(shelf, self._clock),
+                    shelf=shelf,
                     coordinator=coordinator,
                     clock=self._clock,
                     bus=self._bus,
+                    statistics=Statistics(shelf, self._clock, self._standings),
                     starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
                     drops=Drops(self._clock, lambda: len(self._sessions)),
                     backoff=Backoff(
@@ -172,6 +177,7 @@ class WhatsAppSessionPool:
                 async for record in store.records():
                     self._sessions[record.key] = Supervisor(record, backends)
                 self._bus.open(tasks, self._report)
+                tasks.start_soon(backends.statistics.run)
                 task_status.started(backends)
                 await self._closing.wait()
                 tasks.cancel_scope.cancel()
@@ -249,6 +255,17 @@ class WhatsAppSessionPool:
     async def get_metrics(self) -> PoolMetrics:
         """Return the pool's figures: of this moment, or counted since it opened, sessions deleted since included."""
         return self._metrics.of(self._sessions.values(), self._open())
+
+    async def get_statistics(
+        self, company_id: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> list[HourlyStatistics]:
+        """Return what the sessions of a company, or of all, did hour by hour, oldest first; 90 days are kept.
+
+        It has the hours that overlap the time from ``since`` to ``until`` (aware) in which there was anything, those of
+        earlier runs included. A session that is deleted takes its hours along; a company that is not known has none.
+        Raises ``InvalidCompanyId``, ``ConfigurationError`` for a time without its zone, and ``StorageError``.
+        """
+        return await self._open().statistics.get(company_id, since, until)
 
     async def send_message(
         self,
@@ -417,6 +434,9 @@ class WhatsAppSessionPool:
             record = stored or SessionRecord(company_id=key.company_id, device=key.device, created_at=self._clock.now())
             session = self._sessions[key] = Supervisor(record, backends)
             return session, stored is None
+
+    def _standings(self) -> list[Standing]:
+        return [session.standing for session in self._sessions.values()]
 
     def _forget(self, session: Supervisor) -> None:
         if self._sessions.pop(session.key, None):

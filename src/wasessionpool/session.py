@@ -169,6 +169,9 @@ class Supervisor:
             if not forget:
                 self.standing.forget_link()
                 await self._save()
+        if forget:
+            # Last, since what is counted after it would be kept.
+            await self._backends.statistics.forget(self.key)
 
     async def wait_settled(self, timeout: float | None) -> None:
         """Wait until the session is connected, shows a code, or will not get there by itself."""

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, assert_type
 
 from wasessionpool import (
     DisconnectReason,
     Event,
+    Histogram,
+    HourlyStatistics,
     MessageEvent,
     PoolMetrics,
     PoolSettings,
     QRCode,
     QrEvent,
+    QueueDepths,
     SentMessage,
     Session,
     SessionKey,
@@ -40,6 +43,7 @@ async def use_a_pool() -> None:
         assert_type(await pool.get_sessions("962302"), list[SessionStatus])
         assert_type(await pool.get_active_sessions(), list[SessionStatus])
         assert_type(await pool.get_metrics(), PoolMetrics)
+        assert_type(await pool.get_statistics("962302", since=datetime.now(UTC)), list[HourlyStatistics])
         assert_type(await pool.send_message("962302", "79001234567", "Hello", wait=True, timeout=5), SentMessage)
         assert_type(await pool.send_message("962302", "79001234567", Text(text="Hello")), SentMessage)
         assert_type(await pool.disconnect("962302"), None)
@@ -96,6 +100,9 @@ def read(status: SessionStatus, metrics: PoolMetrics) -> None:
     assert_type(status.history, tuple[Transition, ...])
     assert_type(status.metadata, dict[str, Any])
     assert_type(metrics.workers, tuple[WorkerMetrics, ...])
+    assert_type(metrics.sessions[Status.CONNECTED], int)
+    assert_type(metrics.send_latency, Histogram)
+    assert_type(metrics.queue_depths, QueueDepths)
     if status.qr:
         assert_type(status.qr, QRCode)
         assert_type(status.qr.terminal(), str)

@@ -21,6 +21,7 @@ from wasessionpool import (
     StorageError,
     WhatsAppPoolError,
     WhatsAppSessionPool,
+    statistics,
 )
 from wasessionpool.events import Event
 from wasessionpool.idempotency import KEPT
@@ -432,7 +433,10 @@ class Hanging(MemoryShelf):
         yield prefix, b""
 
 
-async def test_a_shelf_that_hangs_is_given_up(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
+async def test_a_shelf_that_hangs_is_given_up(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "AT_CLOSE", 0.0)
     async with open_pool(shelf=Hanging()) as pool, anyio.create_task_group() as tasks:
         link = await linked(pool, driver, clock)
         patient, hasty = Call(pool), Call(pool, "order 2", timeout=1)

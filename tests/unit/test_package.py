@@ -21,7 +21,7 @@ VALUES = {
 CORE = {
     "debug_log", "bus", "inbound", "received", "contacts", "threads", "starts", "drops", "standing", "backends",
     "sending", "link", "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients",
-    "restrictions",
+    "restrictions", "statistics",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "django", "dashboard", "__main__"}
