@@ -28,7 +28,7 @@ async def main(companies: list[str]) -> None:
             @pool.on("message", durable=True)
             async def echo(event: MessageEvent) -> None:
                 if event.text and not event.from_me:
-                    await event.reply(event.text)
+                    await event.reply(event.text, wait=True)
 
             async def run(company: str) -> None:
                 try:

@@ -139,14 +139,27 @@ class MessageEvent(BaseEvent, InboundMessage):
     """A message came in, or was sent from the own phone (``from_me``)."""
 
     type: Literal["message"] = "message"
-    _reply: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]] | None = PrivateAttr(default=None)
+    _reply: Callable[..., Awaitable[SentMessage]] | None = PrivateAttr(default=None)
     _call: Callable[[Operation], Awaitable[None]] | None = PrivateAttr(default=None)
 
-    async def reply(self, message: str | OutgoingMessage) -> SentMessage:
-        """Send ``message`` to the chat this one came from, as soon as the link is live; raises as ``send_message``."""
+    async def reply(
+        self,
+        message: str | OutgoingMessage,
+        *,
+        idempotency_key: str | None = None,
+        resend: bool = False,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> SentMessage:
+        """Send ``message`` to the chat this one came from, as soon as the link is live.
+
+        The keywords mean, and it raises, what ``send_message`` says: with ``wait`` it waits its turn in the limit.
+        """
         if self._reply is None:
             raise RuntimeError(_FOREIGN)
-        return await self._reply(self.chat.id, message)
+        return await self._reply(
+            self.chat.id, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
+        )
 
     async def react(self, emoji: str) -> None:
         """React by an emoji, or take that back by an empty one, as soon as the link is live."""

@@ -72,19 +72,26 @@ class Session:
         timeout: float | None = None,
     ) -> SentMessage:
         """Send a message; returns once WhatsApp acknowledged, and raises as ``WhatsAppSessionPool.send_message``."""
-        message = to_message(message)
-        if idempotency_key is not None:
-            check_idempotency_key(idempotency_key)
-        Address.parse(to)
+        message = _checked(to, message, idempotency_key)
         return await self._supervisor.send(
             to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
         )
 
-    async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
+    async def reply(
+        self,
+        to: str,
+        message: str | OutgoingMessage,
+        *,
+        idempotency_key: str | None = None,
+        resend: bool = False,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> SentMessage:
         """Send as soon as the link is live, waiting for that at most ``connect_timeout`` seconds."""
-        message = to_message(message)
-        Address.parse(to)
-        return await self._supervisor.reply(to, message)
+        message = _checked(to, message, idempotency_key)
+        return await self._supervisor.reply(
+            to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
+        )
 
     async def react(
         self, message_id: str, emoji: str, *, chat: str, sender: str | None = None, from_me: bool = False
@@ -143,3 +150,12 @@ def _author(chat: Address, sender: str | None) -> str:
     if chat.is_group:
         raise InvalidRecipient(f"{chat} is a group: say who wrote the message, with sender=")
     return str(chat)
+
+
+def _checked(to: str, message: str | OutgoingMessage, idempotency_key: str | None) -> OutgoingMessage:
+    """Return the message, where nothing that was asked is wrong before the session is looked at."""
+    message = to_message(message)
+    if idempotency_key is not None:
+        check_idempotency_key(idempotency_key)
+    Address.parse(to)
+    return message

@@ -8,7 +8,6 @@ from typing import Any
 from .contacts import Contacts
 from .events import ContactEvent, Event, MessageEditedEvent, MessageEvent, MessageRevokedEvent, ReactionEvent
 from .links import InboxItem
-from .messages import OutgoingMessage
 from .models import SentMessage
 from .operations import Operation
 from .standing import Standing
@@ -23,7 +22,7 @@ class Received:
         self,
         standing: Standing,
         *,
-        reply: Callable[[str, str | OutgoingMessage], Awaitable[SentMessage]],
+        reply: Callable[..., Awaitable[SentMessage]],
         call: Callable[[Operation], Awaitable[None]],
     ) -> None:
         self._standing = standing

@@ -192,10 +192,10 @@ class Supervisor:
         """Send a message; returns once WhatsApp's server acknowledged."""
         return await self.sends.send(to, message, **options)
 
-    async def reply(self, to: str, message: str | OutgoingMessage) -> SentMessage:
+    async def reply(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
         """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""
         await self.wait_settled(self._backends.settings.connect_timeout)
-        return await self.send(to, message)
+        return await self.send(to, message, **options)
 
     async def call_soon(self, operation: Operation) -> None:
         """Do ``operation`` as soon as the link is live."""

@@ -12,6 +12,7 @@ import time_machine
 from wasessionpool import (
     DisconnectReason,
     DriverError,
+    MessageEvent,
     MessageRejected,
     RateLimitExceeded,
     SendTimeout,
@@ -266,6 +267,28 @@ async def test_a_turn_in_the_limit_is_waited_for_at_most_the_callers_timeout(
             traveller.shift(61)
             await clock.advance(2)
             assert isinstance(caller.outcome, SentMessage)
+
+
+async def test_an_answer_may_wait_its_turn_and_is_not_given_twice(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as traveller:
+        async with open_pool(rate_limit_max=1, rate_limit_window=60) as pool:
+
+            @pool.on("message")
+            async def answer(event: MessageEvent) -> None:
+                for _ in range(2):
+                    await event.reply(event.text or "", wait=True, idempotency_key=event.message_id)
+
+            link = await linked(pool, driver, clock)
+            link.receive("one")
+            link.receive("two")
+            await clock.advance(59)
+            assert [message.text for _, message in link.sent] == ["one"]
+            traveller.shift(61)
+            await clock.advance(2)
+            assert [message.text for _, message in link.sent] == ["one", "two"]
+            assert (await pool.get_metrics()).errors == 0
 
 
 async def test_a_call_that_hangs_recycles_the_link(
