@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from wasessionpool import SessionKey
-from wasessionpool.cli.listing import find
+from wasessionpool.cli.records import find
 from wasessionpool.operations import LogOut
 from wasessionpool.testing.driver import FakeDriver
 
@@ -58,7 +58,7 @@ def test_a_session_that_another_process_runs_is_left_to_it(
     done = command(ending, "962302", "--session-path", str(sessions))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"wasessionpool: session 962302 is run by process {held} on ")
-    assert done.stderr.endswith(": do it there, or stop that process first\n")
+    assert done.stderr.endswith(": go through it with --url, where it is a service, or stop it first\n")
     assert anyio.run(find, KEY, sessions).linked
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wasessionpool import SessionKey
-from wasessionpool.cli.listing import find, holder_of
+from wasessionpool.cli.records import find, holder_of
 from wasessionpool.testing import WhatsAppServer
 
 pytestmark = pytest.mark.anyio

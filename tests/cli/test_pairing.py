@@ -20,7 +20,7 @@ import anyio
 import pytest
 
 from wasessionpool import SessionKey
-from wasessionpool.cli.listing import find, holder_of
+from wasessionpool.cli.records import find, holder_of
 from wasessionpool.testing.driver import FakeDriver
 
 ENTRY = Path(__file__).with_name("entry.py")

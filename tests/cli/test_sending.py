@@ -10,9 +10,10 @@ import anyio
 import pytest
 
 from wasessionpool import PoolSettings, SessionKey, WhatsAppSessionPool
-from wasessionpool.cli.listing import find
 from wasessionpool.cli.output import Output
+from wasessionpool.cli.records import find
 from wasessionpool.cli.sending import send
+from wasessionpool.cli.session_path import SessionPath
 from wasessionpool.errors import MessageRejected
 from wasessionpool.messages import Text, to_message
 from wasessionpool.testing.driver import FakeDriver, FakeLink
@@ -73,7 +74,7 @@ async def test_a_stopped_session_that_cannot_send_stays_stopped(sessions: Path) 
         link.on_send = reject
         link.up()
 
-    pool = WhatsAppSessionPool(PoolSettings(session_path=sessions, autostart=False), driver=FakeDriver(script))
+    place = SessionPath(PoolSettings(session_path=sessions, autostart=False), driver=FakeDriver(script))
     with pytest.raises(MessageRejected):
-        await send(pool, KEY, ANN, to_message("Hello"), timeout=5, output=Output(as_json=True))
+        await send(place, KEY, ANN, to_message("Hello"), timeout=5, output=Output(as_json=True))
     assert (await find(KEY, sessions)).desired == "stopped"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..addresses import Address, parse_phone_number
 from ..messages import OutgoingMessage, to_message
 from ..models import MAIN_DEVICE, SessionKey
-from ..settings import PoolSettings
 from .ending import WRONG_USAGE, end, reported, run, usage
+from .options import ApiKey, Company, Device, Json, SessionPath, Timeout, Url, key_of, place_of, settings_of
 from .output import Output
-
-if TYPE_CHECKING:
-    from .leaving import Ending
+from .places import Ending, Place
+from .service_commands import keys, serve
 
 app = typer.Typer(
     add_completion=False,
@@ -25,16 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Company = Annotated[str, typer.Argument(metavar="COMPANY", help="The company's id.")]
-Device = Annotated[str, typer.Option(help="The company's linked device.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-SessionPath = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where the sessions lie; else WHATSAPP_SESSION_PATH, else whatsapp_sessions.", show_default=False
-    ),
-]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")]
+app.command()(serve)
+app.add_typer(keys, name="keys")
 
 
 def _version(asked: bool) -> None:
@@ -84,18 +75,19 @@ def pair(
     ] = None,
     timeout: Timeout = 180.0,
     session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Link a session, new or known, to a phone by a QR code or a code to type in."""
-    key, settings = _key(company, device), _settings(session_path)
+    key, place = key_of(company, device), place_of(session_path, url, api_key)
     if phone_number is not None:
         with usage():
             parse_phone_number(phone_number)
-    from ..pool import WhatsAppSessionPool
     from .pairing import pair
 
     output = Output(as_json=as_json)
-    run(lambda: pair(WhatsAppSessionPool(settings), key, phone_number=phone_number, timeout=timeout, output=output))
+    run(lambda: pair(place, key, phone_number=phone_number, timeout=timeout, output=output))
 
 
 @app.command()
@@ -107,52 +99,62 @@ def send(
     device: Device = MAIN_DEVICE,
     timeout: Timeout = 60.0,
     session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Start a linked session, send one text message, and print its id."""
-    key, settings = _key(company, device), _settings(session_path)
+    """Send one text message from a linked session, and print its id."""
+    key, place = key_of(company, device), place_of(session_path, url, api_key)
     with usage():
         content = _content(message)
         Address.parse(to)
-    from ..pool import WhatsAppSessionPool
     from .sending import send
 
-    output = Output(as_json=as_json)
-    run(lambda: send(WhatsAppSessionPool(settings), key, to, content, timeout=timeout, output=output))
+    run(lambda: send(place, key, to, content, timeout=timeout, output=Output(as_json=as_json)))
 
 
 @app.command()
 @reported()
 def status(
-    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
 ) -> None:
     """Show one session and who runs it; claims nothing."""
-    key, settings = _key(company, device), _settings(session_path)
+    key, place = key_of(company, device), place_of(session_path, url, api_key)
     from .listing import show_status
 
-    run(lambda: show_status(key, settings.session_path, Output(as_json=as_json)))
+    run(lambda: show_status(place, key, Output(as_json=as_json)))
 
 
 @app.command()
 @reported()
-def sessions(session_path: SessionPath = None, as_json: Json = False) -> None:
+def sessions(session_path: SessionPath = None, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
     """List the sessions and who runs them; claims nothing."""
-    settings = _settings(session_path)
+    place = place_of(session_path, url, api_key)
     from .listing import show_sessions
 
-    run(lambda: show_sessions(settings.session_path, Output(as_json=as_json)))
+    run(lambda: show_sessions(place, Output(as_json=as_json)))
 
 
 @app.command()
 @reported()
 def explain(
-    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
 ) -> None:
     """Say in plain words what happened to a session and what follows; claims nothing."""
-    key, settings = _key(company, device), _settings(session_path)
+    key, place = key_of(company, device), place_of(session_path, url, api_key)
     from .listing import show_explanation
 
-    run(lambda: show_explanation(key, settings.session_path, Output(as_json=as_json)))
+    run(lambda: show_explanation(place, key, Output(as_json=as_json)))
 
 
 @app.command()
@@ -165,7 +167,7 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Show a session's own log; claims nothing."""
-    key, settings = _key(company, device), _settings(session_path)
+    key, settings = key_of(company, device), settings_of(session_path)
     from .logs import show_logs
 
     run(lambda: show_logs(key, settings.session_path, lines, Output(as_json=as_json)))
@@ -174,28 +176,43 @@ def logs(
 @app.command()
 @reported()
 def disconnect(
-    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
 ) -> None:
     """Let no pool start a session by itself; its keys are kept."""
-    _leave(company, device, "disconnect", session_path, as_json=as_json)
+    _leave(place_of(session_path, url, api_key), key_of(company, device), "disconnect", as_json=as_json)
 
 
 @app.command()
 @reported()
 def logout(
-    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
 ) -> None:
     """Unlink a session from its phone and erase its keys."""
-    _leave(company, device, "logout", session_path, as_json=as_json)
+    _leave(place_of(session_path, url, api_key), key_of(company, device), "logout", as_json=as_json)
 
 
 @app.command()
 @reported()
 def delete(
-    company: Company, device: Device = MAIN_DEVICE, session_path: SessionPath = None, as_json: Json = False
+    company: Company,
+    device: Device = MAIN_DEVICE,
+    session_path: SessionPath = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: Json = False,
 ) -> None:
     """Unlink a session from its phone and forget everything of it."""
-    _leave(company, device, "delete", session_path, as_json=as_json)
+    _leave(place_of(session_path, url, api_key), key_of(company, device), "delete", as_json=as_json)
 
 
 @app.command()
@@ -211,12 +228,12 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Find sessions that are not linked to a phone, and files left over; with --yes remove them."""
-    settings = _settings(session_path)
+    settings = settings_of(session_path)
     if company is None and device != MAIN_DEVICE:
         end("a --device is a company's: name the company too", WRONG_USAGE)
-    named = None if company is None else _key(company, device)
-    from .listing import command_of
+    named = None if company is None else key_of(company, device)
     from .pruning import prune
+    from .records import command_of
 
     command = command_of("prune", named, settings.session_path)
     if named is None:
@@ -229,31 +246,16 @@ def prune(
 @reported()
 def doctor(session_path: SessionPath = None, as_json: Json = False) -> None:
     """Check what the pool needs on this machine."""
-    settings = _settings(session_path)
+    settings = settings_of(session_path)
     from .doctor import examine
 
     run(lambda: examine(settings.session_path, Output(as_json=as_json)))
 
 
-def _leave(company: str, device: str, ending: Ending, session_path: Path | None, *, as_json: bool) -> None:
-    key, settings = _key(company, device), _settings(session_path)
-    from ..pool import WhatsAppSessionPool
+def _leave(place: Place, key: SessionKey, ending: Ending, *, as_json: bool) -> None:
     from .leaving import leave
 
-    run(lambda: leave(WhatsAppSessionPool(settings), key, ending, Output(as_json=as_json)))
-
-
-def _settings(session_path: Path | None) -> PoolSettings:
-    with usage():
-        settings = PoolSettings.from_env(
-            autostart=False, **({} if session_path is None else {"session_path": session_path})
-        )
-    return settings.model_copy(update={"session_path": settings.session_path.absolute()})
-
-
-def _key(company_id: str, device: str) -> SessionKey:
-    with usage():
-        return SessionKey(company_id, device)
+    run(lambda: leave(place, key, ending, Output(as_json=as_json)))
 
 
 def _content(message: str) -> OutgoingMessage:

@@ -21,9 +21,9 @@ from anyio.to_thread import run_sync
 
 from ..stores.directory import DirectoryStore
 from .ending import CommandFailed
-from .listing import command_of, holder_of, keys_of, pair_command, records_at, store_at
 from .output import Output
 from .pruning import Prune
+from .records import command_of, holder_of, keys_of, pair_command, records_at, store_at
 
 NEONIZE = ">=0.5.2,<0.6"
 LOADING = 60.0

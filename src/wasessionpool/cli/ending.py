@@ -99,19 +99,15 @@ def run(command: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def _until_signal(command: Callable[[], Coroutine[Any, Any, None]]) -> None:
     received: list[int] = []
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
 
     def interrupt(number: int) -> None:
         received.append(number)
-        for each in SIGNALS:
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
         # Not by a cancel scope: that would cut off the tasks of a pool, which is to stop its sessions in order.
         if task is not None:
             task.cancel()
 
-    for each in SIGNALS:
-        loop.add_signal_handler(each, interrupt, each)
+    on_first_signal(interrupt)
     try:
         await command()
     except (Exception, asyncio.CancelledError):
@@ -119,6 +115,20 @@ async def _until_signal(command: Callable[[], Coroutine[Any, Any, None]]) -> Non
             raise
     if received:
         raise Interrupted(received[0])
+
+
+def on_first_signal(act: Callable[[int], None]) -> None:
+    """Have the running loop ``act`` on the first SIGINT or SIGTERM; a second one kills."""
+    loop = asyncio.get_running_loop()
+
+    def take(number: int) -> None:
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        act(number)
+
+    for each in SIGNALS:
+        loop.add_signal_handler(each, take, each)
 
 
 def log_to_stderr() -> None:

@@ -1,154 +1,47 @@
-"""``sessions``, ``status`` and ``explain``: what the session path says, read without claiming anything."""
+"""``sessions``, ``status`` and ``explain``."""
 
 from __future__ import annotations
 
-import shlex
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-from ..coordinators.local import LocalCoordinator
-from ..errors import SessionNotFound, StorageError
-from ..explain import explain
-from ..models import MAIN_DEVICE, DisconnectReason, SessionKey, SessionRecord, SessionStatus, Status
-from ..settings import PoolSettings
-from ..stores.directory import KEYS, DirectoryStore
+from ..models import SessionKey
 from .ending import printable
 from .output import Output
-
-AT_REST = frozenset({Status.LOGGED_OUT, Status.FAILED})
-"""What remains true of a session that nobody runs; any other status ended with its pool."""
+from .places import Place
 
 
-async def show_sessions(path: Path, output: Output) -> None:
+async def show_sessions(place: Place, output: Output) -> None:
     """List every session, and who holds it."""
-    found = await records_at(path)
-    records = found or []
-    holders = [holder_of(record, path) for record in records]
-    output.json([describe(record, holder) for record, holder in zip(records, holders, strict=True)])
-    if not records:
-        output.line(f"there is no session path {path}" if found is None else f"there are no sessions in {path}")
+    found = await place.sights()
+    output.json([sight.described for sight in found])
+    if not found:
+        output.line(place.nothing())
         return
-    rows = [
-        (str(record.key), record.phone_number or "", "yes" if record.linked else "no", label(record, holder))
-        for record, holder in zip(records, holders, strict=True)
-    ]
+    rows = [(str(sight.key), sight.phone_number or "", "yes" if sight.linked else "no", sight.label) for sight in found]
     output.table(("SESSION", "PHONE NUMBER", "LINKED", "STATUS"), rows)
 
 
-async def show_status(key: SessionKey, path: Path, output: Output) -> None:
-    """Print what is remembered of one session; raises ``SessionNotFound``."""
-    record = await find(key, path)
-    holder = holder_of(record, path)
-    output.json(describe(record, holder))
+async def show_status(place: Place, key: SessionKey, output: Output) -> None:
+    """Print what is known of one session."""
+    sight = await place.sight(key)
+    output.json(sight.described)
+    next_run = {None: "", "running": "started"}.get(sight.desired, "left alone until it is asked for")
     rows = {
         "session": str(key),
-        "status": label(record, holder),
-        "linked": "yes" if record.linked else f"no; to link it: {pair_command(key, path)}",
-        "phone number": record.phone_number or "",
-        "name": record.push_name or "",
-        "created": record.created_at.isoformat(timespec="seconds"),
-        "last connected": record.connected_at.isoformat(timespec="seconds") if record.connected_at else "",
-        "restricted until": record.restricted_until.isoformat(timespec="seconds") if record.restricted_until else "",
-        "in the next run": "started" if record.desired == "running" else "left alone until it is asked for",
+        "status": sight.label,
+        "linked": "yes" if sight.linked else f"no; to link it: {place.command('pair', key)}",
+        "phone number": sight.phone_number or "",
+        "name": sight.push_name or "",
+        "created": sight.created_at.isoformat(timespec="seconds") if sight.created_at else "",
+        "last connected": sight.connected_at.isoformat(timespec="seconds") if sight.connected_at else "",
+        "restricted until": sight.restricted_until.isoformat(timespec="seconds") if sight.restricted_until else "",
+        "in the next run": next_run,
     }
     output.properties({name: value for name, value in rows.items() if value})
 
 
-async def show_explanation(key: SessionKey, path: Path, output: Output) -> None:
-    """Say what happened and what follows, as far as the session path tells; raises ``SessionNotFound``."""
-    record = await find(key, path)
-    holder = holder_of(record, path)
-    said = [explain(as_saved(record, holder, now := datetime.now(UTC)), now)]
-    if holder is not None:
-        said.append(f"It is run by {holder}, and this is what that process saved last.")
-    elif record.status not in AT_REST and record.desired == "running":
-        said.append("Nobody runs it now.")
-    if not record.linked:
-        said.append(f"It is not linked to a phone: {pair_command(key, path)}")
-    output.json({**describe(record, holder), "text": " ".join(said)})
-    output.line(printable(" ".join(said)))
-
-
-def as_saved(record: SessionRecord, holder: str | None, now: datetime) -> SessionStatus:
-    """Return a record as a status; a session that nobody runs was left by its pool, whatever was saved last."""
-    status, reason = record.status, record.disconnect_reason
-    if record.restricted_until is not None and record.restricted_until > now:
-        status, reason = Status.RESTRICTED, DisconnectReason.TEMPORARILY_BANNED
-    elif holder is None and status not in AT_REST:
-        status = Status.DISCONNECTED
-        reason = DisconnectReason.SHUTDOWN if record.desired == "running" else reason
-    return SessionStatus(
-        company_id=record.company_id,
-        device=record.device,
-        status=status,
-        disconnect_reason=reason,
-        phone_number=record.phone_number,
-        connected_at=record.connected_at,
-        restricted_until=record.restricted_until,
-    )
-
-
-async def find(key: SessionKey, path: Path) -> SessionRecord:
-    """Return what is remembered of a session; raises ``SessionNotFound``, and ``StorageError`` for damaged files."""
-    store = store_at(path)
-    record = await store.get(key) if store else None
-    if record is None:
-        where = f"the session path {path}" + ("" if store else ", which does not exist")
-        raise SessionNotFound(f"there is no session {key} in {where}; to create it: {pair_command(key, path)}")
-    return record
-
-
-async def records_at(path: Path) -> list[SessionRecord] | None:
-    """Return every readable record, or ``None`` where there is no session path; raises ``StorageError``."""
-    store = store_at(path)
-    return None if store is None else [record async for record in store.records()]
-
-
-def store_at(path: Path) -> DirectoryStore | None:
-    """Return the store to read from, or ``None`` where there is none; raises ``StorageError``."""
-    if not path.exists():
-        return None
-    if not path.is_dir():
-        raise StorageError(f"the session path {path} is not a directory")
-    return DirectoryStore(path)
-
-
-def holder_of(record: SessionRecord, path: Path) -> str | None:
-    return LocalCoordinator(path).holder(record.key)
-
-
-def keys_of(record: SessionRecord, path: Path) -> Path:
-    return path / record.key.directory / KEYS / "device.db"
-
-
-def label(record: SessionRecord, holder: str | None) -> str:
-    """Say how a session stands, as far as one can know without asking the pool that runs it."""
-    if holder is not None:
-        return f"{record.status}, held by {holder}"
-    if record.status in AT_REST:
-        return f"stopped ({record.status}{f': {record.disconnect_reason}' if record.disconnect_reason else ''})"
-    return (
-        "stopped (its session.json was damaged)" if record.disconnect_reason is DisconnectReason.STORAGE else "stopped"
-    )
-
-
-def describe(record: SessionRecord, holder: str | None) -> dict[str, Any]:
-    """Return the record for programs; a session that nobody holds is ``disconnected``, whatever was saved last."""
-    status = record.status if holder is not None or record.status in AT_REST else Status.DISCONNECTED
-    return {**record.model_dump(mode="json", exclude={"proxy"}), "status": status.value, "holder": holder}
-
-
-def pair_command(key: SessionKey, path: Path) -> str:
-    """Return the command that links a session."""
-    return command_of("pair", key, path)
-
-
-def command_of(name: str, key: SessionKey | None, path: Path) -> str:
-    """Return a command line for a session of this path."""
-    words = ["wasessionpool", name, *([key.company_id] if key else [])]
-    if key is not None and key.device != MAIN_DEVICE:
-        words += ["--device", key.device]
-    if path != PoolSettings.from_env().session_path.absolute():
-        words += ["--session-path", str(path)]
-    return shlex.join(words)
+async def show_explanation(place: Place, key: SessionKey, output: Output) -> None:
+    """Say what happened to a session and what follows, as far as the place tells."""
+    sight, said = await place.explanation(key)
+    if not sight.linked:
+        said += f" It is not linked to a phone: {place.command('pair', key)}"
+    output.json({**sight.described, "text": said})
+    output.line(printable(said))

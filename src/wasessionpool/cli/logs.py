@@ -11,8 +11,8 @@ from anyio.to_thread import run_sync
 from ..models import SessionKey
 from ..stores.directory import LOG
 from .ending import printable
-from .listing import find
 from .output import Output
+from .records import find
 
 LINE = re.compile(r"(\S+Z) ([A-Z]+) (.*)", re.DOTALL)
 

@@ -14,8 +14,8 @@ from ..drivers.neonize.database import is_linked
 from ..errors import SessionLocked, SessionNotFound, StorageError
 from ..models import SessionKey, SessionRecord, Status
 from ..stores.directory import INBOX, RECORD, TEMPORARY, DirectoryStore
-from .listing import find, keys_of, store_at
 from .output import Output
+from .records import find, keys_of, store_at
 
 DAY = 86400.0
 

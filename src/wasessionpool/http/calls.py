@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ..errors import ConfigurationError, SessionNotFound
 from ..models import SessionKey, SessionStatus
 from ..pool import WhatsAppSessionPool
@@ -24,6 +26,8 @@ from .bodies import (
 from .errors import HttpError
 from .reading import invalid
 from .rights import Grant
+
+logger = logging.getLogger(__name__)
 
 
 class Calls:
@@ -91,11 +95,12 @@ class Calls:
         self, grant: Grant, company_id: str, device: str, asked: SendMessage, idempotency_key: str | None
     ) -> Sent:
         key = grant.reach(company_id, device)
-        return Sent.of(
-            await self.pool.send_message(
-                key.company_id, asked.to, asked.message, device=key.device, idempotency_key=idempotency_key
-            )
+        sent = await self.pool.send_message(
+            key.company_id, asked.to, asked.message, device=key.device, idempotency_key=idempotency_key
         )
+        tied = {"session": str(key), "message_id": sent.id}
+        logger.info("session %s: sent message %s", key, sent.id, extra=tied)
+        return Sent.of(sent)
 
     async def explain_session(self, grant: Grant, company_id: str, device: str) -> Explanation:
         key = grant.reach(company_id, device)
