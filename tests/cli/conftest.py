@@ -96,18 +96,33 @@ class Running:
 
     async def next(self, **wanted: Any) -> dict[str, Any]:
         """Return the first object with these values, as soon as it is printed."""
-        with anyio.fail_after(20):
-            while True:
-                for record in self.printed:
-                    if wanted.items() <= record.items():
-                        return record
-                await self._changed.wait()
+        found: list[dict[str, Any]] = []
+
+        def seen() -> bool:
+            found.extend(record for record in self.printed if wanted.items() <= record.items())
+            return bool(found)
+
+        await self._until(seen)
+        return found[0]
+
+    async def said(self, text: str) -> None:
+        """Wait until stderr has ``text``."""
+        await self._until(lambda: text in self.stderr)
 
     async def end(self) -> int:
         """Wait for the end and return the exit code; by then ``stderr`` is complete."""
         with anyio.fail_after(30):
             await self._silent.wait()
             return await self.process.wait()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        with anyio.fail_after(30):
+            while not condition():
+                await self._changed.wait()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
     async def read(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -117,14 +132,14 @@ class Running:
             async for text in TextReceiveStream(self.process.stdout):
                 *lines, rest = (rest + text).split("\n")
                 self.printed.extend(map(json.loads, lines))
-                self._changed.set()
-                self._changed = anyio.Event()
+                self._change()
         self._silent.set()
 
     async def _read_errors(self) -> None:
         assert self.process.stderr is not None
         async for text in TextReceiveStream(self.process.stderr):
             self.stderr += text
+            self._change()
 
 
 StartCommand = Callable[..., AbstractAsyncContextManager[Running]]
@@ -153,6 +168,18 @@ def start_command(tmp_path: Path) -> StartCommand:
             with anyio.CancelScope(shield=True):
                 await process.wait()
                 await process.aclose()
+
+    return start
+
+
+@pytest.fixture
+def start_service(start_command: StartCommand) -> Callable[..., AbstractAsyncContextManager[tuple[Running, str]]]:
+    """Start ``wasessionpool serve`` on a free port, and yield it and its URL once it serves."""
+
+    @asynccontextmanager
+    async def start(*arguments: str, driver: str = "fake", **env: str) -> AsyncIterator[tuple[Running, str]]:
+        async with start_command("serve", "--port", "0", *arguments, driver=driver, **env) as service:
+            yield service, (await service.next(event="serving"))["url"]
 
     return start
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+from anyio.to_thread import run_sync
 
 from wasessionpool import PoolSettings, defaults
 from wasessionpool.abc import Driver
@@ -24,7 +27,18 @@ def make_driver(settings: PoolSettings) -> Driver:
         link.offer_pairing()
         link.up()
 
-    return {"fake": FakeDriver(), "silent": FakeDriver(silent), "scanned": FakeDriver(scanned)}[name]
+    async def held(link: FakeLink) -> None:
+        link.on_send = wait_for_the_test
+        link.up()
+
+    scripts = {"silent": silent, "scanned": scanned, "held": held}
+    return FakeDriver(scripts[name]) if name in scripts else FakeDriver()
+
+
+async def wait_for_the_test(*_: object) -> None:
+    """Tell by one pipe that a message is on its way, and let it arrive when something comes by the other."""
+    await run_sync(Path("sending").write_text, "now")
+    await run_sync(Path("arriving").read_text)
 
 
 name = sys.argv.pop(1)

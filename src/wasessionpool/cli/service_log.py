@@ -142,7 +142,7 @@ class JsonLines(logging.Formatter):
             **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
             "traceback": "\n".join(_traceback(self, record)) or None,
         }
-        return json.dumps({name: value for name, value in line.items() if value is not None}, default=str)
+        return json.dumps({name: value for name, value in line.items() if value is not None}, separators=(",", ":"))
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -20,11 +20,11 @@ import uvicorn
 from ..debug_log import line_of
 from ..events import Event
 from ..fastapi.app import PREFIX, create_app
-from ..http.keys import VARIABLE, ConfiguredKeys
+from ..http.keys import VARIABLE
 from ..http.request_log import RequestLog
 from ..pool import WhatsAppSessionPool
 from ..settings import PoolSettings
-from .ending import CommandFailed, on_first_signal
+from .ending import CommandFailed, on_first_signal, usage
 from .key_shelf import keys_at
 from .output import Output
 from .service_log import ServiceLog
@@ -82,18 +82,19 @@ async def serve(
     """Serve until SIGTERM or SIGINT: then take no new request, finish those under way, and close the pool."""
     if certificate is not None:
         certificate.load_into(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
-    if not (allow_anonymous or ConfiguredKeys.from_env() or await keys_at(settings.session_path)):
+    if not (allow_anonymous or os.environ.get(VARIABLE, "").strip(", ") or await keys_at(settings.session_path)):
         raise CommandFailed(
             "no API key is configured: make one with `wasessionpool keys create`, or set "
             f"{VARIABLE}, or let everybody in with --allow-anonymous"
         )
-    with listening(host, port) as listener, log:
+    with log, listening(host, port) as listener:
         url = _url(host, listener, certificate)
         if allow_anonymous and not _is_loopback(listener):
             logger.warning("anonymous requests are allowed: whoever reaches %s can do everything", url)
         pool = WhatsAppSessionPool(settings)
         pool.on(*TOLD)(_tell)
-        app = create_app(pool, allow_anonymous=allow_anonymous)
+        with usage():
+            app = create_app(pool, allow_anonymous=allow_anonymous)
         server = Server(app, settings, certificate, on_started=lambda: _started(url, output))
         on_first_signal(server.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up, log)
