@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from wasessionpool import PoolSettings, defaults
+from wasessionpool import DisconnectReason, PoolSettings, defaults
 from wasessionpool.abc import Driver
 from wasessionpool.cli import main
 
@@ -31,7 +31,11 @@ def make_driver(settings: PoolSettings) -> Driver:
         link.on_send = wait_for_the_test
         link.up()
 
-    scripts = {"silent": silent, "scanned": scanned, "held": held}
+    async def unsteady(link: FakeLink) -> None:
+        link.up()
+        link.end(DisconnectReason.NETWORK)
+
+    scripts = {"unsteady": unsteady, "silent": silent, "scanned": scanned, "held": held}
     return FakeDriver(scripts[name]) if name in scripts else FakeDriver()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -101,6 +102,19 @@ async def test_a_code_that_nobody_confirms_is_offered_no_more(start_service: Any
         assert said == "wasessionpool: nobody scanned the QR code within 1.5 s; run this command again\n"
     record = await find(SessionKey("962302"), tmp_path / "whatsapp_sessions")
     assert (record.desired, record.linked) == ("stopped", False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_a_pairing_at_the_service_too(
+    start_service: Any, start_command: Any, ask: Any, number: signal.Signals
+) -> None:
+    async with start_service(**KEYS) as (_, url):
+        async with start_command("pair", "962302", "--url", url, WHATSAPP_API_KEY=API_KEY) as pairing:
+            await pairing.next(event="qr")
+            pairing.process.send_signal(number)
+            assert (await pairing.end(), pairing.stderr) == (128 + number, "wasessionpool: interrupted\n")
+        [status] = (await ask(url, "status", "962302"))[1]
+        assert (status["status"], status["disconnect_reason"]) == ("disconnected", "requested")
 
 
 async def test_what_is_told_to_people(start_service: Any, process: Any, sessions: Path) -> None:

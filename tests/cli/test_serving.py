@@ -19,11 +19,12 @@ import pytest
 import trustme
 from anyio.to_thread import run_sync
 
-from wasessionpool.cli.serving import Certificate
+from wasessionpool.cli.serving import Certificate, is_loopback, listening
 from wasessionpool.shelves.directory import PLACE
 
 pytestmark = pytest.mark.anyio
 
+SERVE = Path(__file__).parents[2] / "docs" / "serve.md"
 KEY = "the-key-of-all-the-tests"
 KEYS = {"WHATSAPP_API_KEYS": KEY}
 ASKING = {"X-API-Key": KEY}
@@ -44,6 +45,28 @@ async def test_it_serves_and_ends_with_0(start_service: Any) -> None:
         service.process.send_signal(signal.SIGINT)
         assert await service.end() == 0
     assert [line["level"] for line in lines(service.stderr)] == ["INFO"] * 3
+
+
+async def test_what_happens_to_sessions_is_in_the_log(start_service: Any, sessions: Path) -> None:
+    async with start_service("--session-path", str(sessions), driver="unsteady", **KEYS) as (service, _):
+        for line in (
+            "session 962302: connected",
+            "session 962302: disconnected",
+            "Reconnecting session 962302: attempt 1",
+        ):
+            await service.said(line)
+
+
+async def test_the_health_check_of_the_container_finds_it(start_service: Any) -> None:
+    [instruction] = [line for line in SERVE.read_text().splitlines() if line.startswith("HEALTHCHECK ")]
+    _, option, script = json.loads(instruction.partition(" CMD ")[2])
+    async with start_service(**KEYS) as (service, url):
+        here = script.replace("127.0.0.1:8000", url.split("/")[2])
+        assert here != script
+        await anyio.run_process([sys.executable, option, here])
+        service.process.kill()
+        await service.end()
+        assert (await anyio.run_process([sys.executable, option, here], check=False)).returncode == 1
 
 
 @pytest.fixture
@@ -254,6 +277,12 @@ def test_files_are_checked_before_the_start(process: Any, tmp_path: Path) -> Non
     assert process("serve", "--tls-key", missing, **KEYS).returncode == 2
     nowhere = str(tmp_path / "nowhere" / "access.log")
     assert complaint(process("serve", "--access-log", nowhere, **KEYS)).startswith(f"wasessionpool: {nowhere}: ")
+
+
+@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
+def test_who_can_reach_it_is_known(host: str, loopback: bool) -> None:
+    with listening(host, 0) as listener:
+        assert is_loopback(listener) is loopback
 
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:

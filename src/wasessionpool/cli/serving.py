@@ -89,7 +89,7 @@ async def serve(
         )
     with log, listening(host, port) as listener:
         url = _url(host, listener, certificate)
-        if allow_anonymous and not _is_loopback(listener):
+        if allow_anonymous and not is_loopback(listener):
             logger.warning("anonymous requests are allowed: whoever reaches %s can do everything", url)
         pool = WhatsAppSessionPool(settings)
         pool.on(*TOLD)(_tell)
@@ -171,7 +171,8 @@ def _url(host: str, listener: socket.socket, certificate: Certificate | None) ->
     return f"http{'s' if certificate else ''}://{name}:{listener.getsockname()[1]}{PREFIX}"
 
 
-def _is_loopback(listener: socket.socket) -> bool:
+def is_loopback(listener: socket.socket) -> bool:
+    """Say whether only this host reaches it."""
     return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
