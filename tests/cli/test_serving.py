@@ -279,7 +279,7 @@ def test_files_are_checked_before_the_start(process: Any, tmp_path: Path) -> Non
     assert complaint(process("serve", "--access-log", nowhere, **KEYS)).startswith(f"wasessionpool: {nowhere}: ")
 
 
-@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
+@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])  # noqa: S104 - nothing is said on it
 def test_who_can_reach_it_is_known(host: str, loopback: bool) -> None:
     with listening(host, 0) as listener:
         assert is_loopback(listener) is loopback
