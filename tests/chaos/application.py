@@ -37,7 +37,7 @@ SETTINGS = {
     "reconnect_reset_after": 5.0,
     "revive_interval": 5.0,
     "send_timeout": 8.0,
-    "connect_timeout": 15.0,
+    "connect_timeout": 30.0,
 }
 DRIVER = {
     "vitals_interval": 0.5,

@@ -105,7 +105,7 @@ class Storm:
     async def _bring_up(self, company: Company) -> None:
         """Create the session until it is connected; a device that is made anew is scanned."""
         company.expected, company.reason = "connected", None
-        with anyio.move_on_after(SETTLE * 2):
+        with anyio.move_on_after(SETTLE * 3):
             while not company.up:
                 answer = await self.subject.do("create", company.id)
                 if answer.get("qr"):
