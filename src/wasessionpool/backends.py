@@ -9,8 +9,10 @@ from anyio.abc import TaskGroup
 from .abc import Clock, Coordinator, Driver, RateLimiter, SessionStore, Shelf
 from .backoff import Backoff
 from .bus import Bus
+from .comebacks import Comebacks
 from .counts import Distribution
 from .drops import Drops
+from .health import Health
 from .settings import PoolSettings
 from .starts import StartLimiter
 from .statistics import Statistics
@@ -31,6 +33,8 @@ class Backends:
     starts: StartLimiter
     statistics: Statistics
     drops: Drops
+    comebacks: Comebacks
+    health: Health
     backoff: Backoff
     tasks: TaskGroup
     send_latency: Distribution = field(default_factory=Distribution)

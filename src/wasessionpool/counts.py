@@ -45,6 +45,7 @@ class Counts(Sums):
     log_lines_dropped: int = 0
     ignored_signals: int = 0
     connected_seconds: float = 0.0
+    false_connected_seconds: float = 0.0
 
 
 class Distribution:

@@ -13,7 +13,7 @@ HAPPENED: Mapping[DisconnectReason, str] = {
     DisconnectReason.IDLE: "Nothing was sent or received for a while.",
     DisconnectReason.NETWORK: "The line to WhatsApp was lost.",
     DisconnectReason.SERVER: "WhatsApp's server ended the link or refused it.",
-    DisconnectReason.KEEPALIVE: "WhatsApp's server did not answer the keep-alives.",
+    DisconnectReason.KEEPALIVE: "WhatsApp's server did not answer any more, though the line was open.",
     DisconnectReason.STALLED: "A send or call was not answered in time, so the link was given up.",
     DisconnectReason.PUMP_DEAD: "The client stopped reporting events, so the link was given up.",
     DisconnectReason.WORKER_CRASHED: "The worker process that held the link ended.",
@@ -97,7 +97,7 @@ def _connected(status: SessionStatus, now: datetime) -> list[str]:
     if status.phone_number:
         said.append(f"It is linked to {status.phone_number}{_since(status.connected_at, now)}.")
     if status.health == "suspect":
-        said.append("WhatsApp's server missed a keep-alive: at the next one missed, the link is made anew.")
+        said.append("WhatsApp's server did not answer when it was asked: if it goes on, the link is made anew.")
     if status.restriction == "reach_out":
         until = f" {_at(status.restricted_until, now)}" if status.restricted_until else ""
         ends = f"this ends{until}." if until else "WhatsApp did not say until when."

@@ -11,11 +11,13 @@ from .backends import Backends
 from .drops import WINDOW
 from .errors import ClientOutdated, StorageError, WhatsAppPoolError
 from .events import NOTICES, PresenceEvent, ReceiptEvent, TypingEvent
+from .health import Watch
 from .links import (
     DriverEvent,
     InboxBlocked,
     KeepAliveMissed,
     KeepAliveRestored,
+    LinkDoubted,
     LinkEnded,
     LinkLost,
     LinkUp,
@@ -54,6 +56,7 @@ class Link:
         self._scope = anyio.CancelScope()
         self._forced_end: LinkEnded | None = None
         self._begun: float | None = None
+        self._watch: Watch | None = None
 
     async def hold(self, device: DeviceLocation) -> LinkEnded:
         """Start the link once its turn has come, hold it, and return why it ended, which has been told by then."""
@@ -71,19 +74,19 @@ class Link:
                 with self._scope:
                     end = await self._listen(connection, started)
                 end = self._forced_end or end
-                self.connection = None
+                self._down()
                 self._tell(end)
         except WhatsAppPoolError as error:
             end = LinkEnded(reason=reason_of(error), detail=error.message)
             self._tell(end)
         finally:
-            self.connection = None
+            self._down()
             started()
         return end
 
-    def give_up(self, connection: Connection, end: LinkEnded) -> None:
-        """End the link of ``connection`` with this reason; where it is over already, nothing is changed."""
-        if connection is self.connection:
+    def give_up(self, end: LinkEnded, connection: Connection | None = None) -> None:
+        """End the link, of this ``connection`` where one is named; what is over already is left alone."""
+        if self.connection is not None and connection in (None, self.connection):
             self._forced_end = end
             self.connection = None
             self._scope.cancel()
@@ -121,7 +124,6 @@ class Link:
                     overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
                 case LinkUp():
                     self._count_start()
-                    self.connection = connection
                     patience, lost = None, False
                 case LinkLost() if not lost:
                     # A second tells whether many broke at once; then there is no more grace than that.
@@ -129,10 +131,9 @@ class Link:
                     overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
                     if self._standing.status is Status.CONNECTED:
                         drops.note(self._standing.record.key)
-                case KeepAliveMissed() if event.failures >= settings.health_failures:
-                    self._standing.doubt(event.failures)
-                    return LinkEnded(reason=DisconnectReason.KEEPALIVE, detail="keep-alives went unanswered")
             self._take(event)
+            if isinstance(event, LinkUp):
+                self._up(connection)
             if isinstance(event, LinkUp | PairingAccepted):
                 await self._save()
 
@@ -142,8 +143,28 @@ class Link:
             self._backends.time_to_connect.observe(self._backends.clock.monotonic() - self._begun)
             self._begun = None
 
+    def _up(self, connection: Connection) -> None:
+        self._unwatch()
+        self.connection = connection
+        self._watch = self._backends.health.watch(self._standing, connection, self.give_up)
+
+    def _down(self) -> None:
+        self._unwatch()
+        self.connection = None
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._backends.health.forget(self._watch)
+            self._watch = None
+
+    def _doubt(self) -> None:
+        if self._watch is not None:
+            self._backends.health.doubt(self._watch)
+
     def _take(self, event: DriverEvent) -> None:
         standing = self._standing
+        if isinstance(event, PresenceChanged | TypingChanged | ReceiptsReceived | NoticesReceived):
+            standing.pulse.inbound()
         match event:
             case PairingOffered():
                 standing.offer_pairing(event)
@@ -153,10 +174,15 @@ class Link:
                 standing.pairing_accepted(event)
             case LinkUp():
                 standing.link_up(event)
+                self._backends.comebacks.note()
             case LinkLost():
+                self._unwatch()
                 standing.apply(Signal.LOST, event.reason)
+            case LinkDoubted():
+                self._doubt()
             case KeepAliveMissed():
-                standing.doubt(event.failures)
+                standing.pulse.keep_alive_missed(event.answered_at)
+                self._doubt()
             case KeepAliveRestored():
                 standing.trust()
             case PresenceChanged():

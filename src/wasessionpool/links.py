@@ -74,6 +74,13 @@ class LinkEnded(Frozen):
     until: datetime | None = None
 
 
+class LinkDoubted(Frozen):
+    """The driver has a reason to doubt that the link lives, other than a keep-alive."""
+
+    type: Literal["link_doubted"] = "link_doubted"
+    detail: str
+
+
 class KeepAliveMissed(Frozen):
     """``failures`` keep-alives in a row went unanswered; the last that was answered was so ``answered_at``."""
 
@@ -137,6 +144,7 @@ DriverEvent = Annotated[
     | LinkUp
     | LinkLost
     | LinkEnded
+    | LinkDoubted
     | KeepAliveMissed
     | KeepAliveRestored
     | PresenceChanged

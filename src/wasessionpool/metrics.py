@@ -54,6 +54,7 @@ class Metrics:
             reconnects=counts.reconnects.total(),
             reconnects_by_reason=dict(counts.reconnects),
             connected_seconds=counts.connected_seconds,
+            false_connected_seconds=counts.false_connected_seconds,
             send_latency=backends.send_latency.histogram(),
             time_to_connect=backends.time_to_connect.histogram(),
             queue_depths=QueueDepths(

@@ -317,7 +317,8 @@ class PoolMetrics(Frozen):
     ``log_lines_dropped`` did not fit a ``debug.log``; ``statistics_dropped`` are hours of sessions, of a shelf that
     failed for days. ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
     ``limiter_degraded`` and ``limiter_fallbacks`` are of a limiter that decides by itself while what it shares with
-    others cannot be asked.
+    others cannot be asked. ``false_connected_seconds`` is how long links were called connected from their last proof
+    of life until they were found dead.
     """
 
     total_sessions: int
@@ -336,6 +337,7 @@ class PoolMetrics(Frozen):
     reconnects: int = 0
     reconnects_by_reason: dict[DisconnectReason, int] = Field(default_factory=dict)
     connected_seconds: float = 0.0
+    false_connected_seconds: float = 0.0
     send_latency: Histogram = Histogram()
     time_to_connect: Histogram = Histogram()
     queue_depths: QueueDepths = QueueDepths()

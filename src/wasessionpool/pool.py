@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -22,6 +21,7 @@ from .backends import Backends
 from .backoff import Backoff
 from .bus import Bus, Filter, Handler
 from .clock import SystemClock
+from .comebacks import Comebacks
 from .drops import Drops
 from .errors import (
     ConfigurationError,
@@ -34,11 +34,12 @@ from .errors import (
 )
 from .events import Event
 from .handle import Session
+from .health import Health
 from .messages import OutgoingMessage
+from .metadata import checked_metadata
 from .metrics import Metrics
 from .models import (
     MAIN_DEVICE,
-    DisconnectReason,
     HourlyStatistics,
     PoolMetrics,
     SentMessage,
@@ -56,9 +57,6 @@ from .starts import StartLimiter
 from .statistics import Statistics
 
 logger = logging.getLogger(__name__)
-
-MAX_METADATA = 4096
-"""Bytes of a session's metadata, as JSON."""
 
 H = TypeVar("H", bound=Handler)
 T = TypeVar("T")
@@ -135,7 +133,7 @@ class WhatsAppSessionPool:
             with anyio.move_on_after(self.settings.shutdown_timeout) as scope:
                 async with anyio.create_task_group() as stopping:
                     for session in self._sessions.values():
-                        stopping.start_soon(session.stop, DisconnectReason.SHUTDOWN)
+                        stopping.start_soon(session.close)
                 await self._bus.drain()
             self._bus.close()
             if scope.cancelled_caught:
@@ -157,6 +155,8 @@ class WhatsAppSessionPool:
                 limiter = await self._backend(stack, self._limiter, defaults.make_limiter)
                 driver = await self._backend(stack, self._driver, defaults.make_driver)
                 tasks = await stack.enter_async_context(anyio.create_task_group())
+                health = Health(settings, self._clock)
+                tasks.start_soon(health.run, name="health of all sessions")
                 backends = Backends(
                     settings=settings,
                     driver=driver,
@@ -168,6 +168,8 @@ class WhatsAppSessionPool:
                     bus=self._bus,
                     statistics=Statistics(shelf, self._clock, self._standings),
                     starts=StartLimiter(settings.start_rate, settings.start_concurrency, self._clock),
+                    comebacks=Comebacks(),
+                    health=health,
                     drops=Drops(self._clock, lambda: len(self._sessions)),
                     backoff=Backoff(
                         settings.reconnect_base_delay, settings.reconnect_max_delay, settings.reconnect_jitter
@@ -209,7 +211,7 @@ class WhatsAppSessionPool:
         key = SessionKey(company_id, device)
         number = parse_phone_number(phone_number) if phone_number is not None else None
         if metadata is not None:
-            metadata = _checked_metadata(metadata)
+            metadata = checked_metadata(metadata)
         if proxy is not None:
             check_proxy(proxy)
         asked = {"metadata": metadata, "proxy": proxy}
@@ -380,6 +382,8 @@ class WhatsAppSessionPool:
         return backend
 
     def _open(self) -> Backends:
+        if self._backends is None and self._entered:
+            raise PoolClosed("the pool is not open any more")
         if self._backends is None:
             raise PoolClosed("the pool is not open: use `async with WhatsAppSessionPool(...) as pool`")
         return self._backends
@@ -445,20 +449,6 @@ class WhatsAppSessionPool:
     def _report(self, key: SessionKey, code: str, detail: str) -> None:
         if session := self._sessions.get(key):
             session.standing.error(code, detail)
-
-
-def _checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy, so that what the caller does to theirs changes no session."""
-    if not isinstance(metadata, dict):
-        raise ConfigurationError(f"metadata is a dict, not {type(metadata).__name__}")
-    try:
-        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"metadata has to be JSON: {error}") from None
-    if len(text) > MAX_METADATA:
-        raise ConfigurationError(f"metadata has {len(text)} bytes as JSON, the limit is {MAX_METADATA}")
-    copy: dict[str, Any] = json.loads(text)
-    return copy
 
 
 _default_made = threading.Lock()

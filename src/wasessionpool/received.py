@@ -34,6 +34,8 @@ class Received:
         """Return the event that an item of the inbox is to the application."""
         standing, message = self._standing, item.message
         standing.active()
+        if not item.redelivered:
+            standing.pulse.inbound(message.timestamp)
         if not message.from_me and (met := self._contacts.meet(message.sender, message.sender_name)):
             contact, name = met
             standing.emit(ContactEvent, contact=contact, name=name)

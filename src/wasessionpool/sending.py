@@ -15,7 +15,14 @@ from ulid import ULID
 from .abc import Connection, Reservation
 from .addresses import Address
 from .backends import Backends
-from .errors import RateLimitExceeded, SendTimeout, SessionNotConnected, StorageError, WhatsAppPoolError
+from .errors import (
+    PoolClosed,
+    RateLimitExceeded,
+    SendTimeout,
+    SessionNotConnected,
+    StorageError,
+    WhatsAppPoolError,
+)
 from .events import MessageSentEvent
 from .idempotency import KeyedSend, KeyedSends
 from .messages import OutgoingMessage, to_message
@@ -81,6 +88,7 @@ class SendLine:
         self.waiting = 0
         """How many calls wait for the limit or for the sends ahead."""
         self._keyed = KeyedSends(key, backends.shelf)
+        self._closing = anyio.Event()
 
     async def send(
         self,
@@ -135,7 +143,7 @@ class SendLine:
     async def _begin(
         self, address: Address, content: OutgoingMessage, keyed: KeyedSend | None, *, wait: bool, deadline: float
     ) -> _Send:
-        self._live()
+        self._usable()
         reservation = await self._reserve(address, until=deadline if wait else -math.inf)
         try:
             return await self._hand_over(address, content, reservation, keyed, deadline)
@@ -143,6 +151,17 @@ class SendLine:
             with anyio.CancelScope(shield=True):
                 await reservation.release()
             raise
+
+    async def drain(self) -> None:
+        """Begin no send any more, and wait for those that the driver has."""
+        self._closing.set()
+        for send in tuple(self._sends):
+            await send.settled.wait()
+
+    def _usable(self) -> Connection:
+        if self._closing.is_set():
+            raise PoolClosed(f"session {self._key}: nothing was sent, the pool is being closed")
+        return self._live()
 
     async def _reserve(self, address: Address, *, until: float) -> Reservation:
         clock = self._backends.clock
@@ -153,7 +172,9 @@ class SendLine:
                 if clock.monotonic() + error.retry_after > until:
                     raise
                 pause = error.retry_after
-            await clock.sleep(pause)
+            with clock.move_on_after(pause):
+                await self._closing.wait()
+            self._usable()
 
     async def _hand_over(
         self,
@@ -170,7 +191,7 @@ class SendLine:
                 if keyed is None:
                     self._start(send)
                 else:
-                    self._live()
+                    self._usable()
                     async with keyed.noted(send.id):
                         self._start(send)
             except BaseException:
@@ -184,7 +205,7 @@ class SendLine:
         )
 
     def _start(self, send: _Send) -> None:
-        connection = self._live()
+        connection = self._usable()
         send.handed_over_at = self._backends.clock.monotonic()
         self._sends.add(send)
         self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
@@ -215,7 +236,8 @@ class SendLine:
 
     async def _outcome(self, send: _Send, connection: Connection) -> SentMessage | WhatsAppPoolError:
         try:
-            return await connection.send(send.to, send.message)
+            with self._standing.pulse.asking():
+                return await connection.send(send.to, send.message)
         except SendTimeout as error:
             return self._unknown(send, error.message)
         except WhatsAppPoolError as error:
@@ -232,9 +254,8 @@ class SendLine:
             return
         send.outcome = outcome
         if isinstance(outcome, SentMessage):
-            self._standing.counts.messages_sent += 1
+            self._standing.sent()
             self._backends.send_latency.observe(self._backends.clock.monotonic() - send.handed_over_at)
-            self._standing.active()
             self._standing.emit(
                 MessageSentEvent, message_id=outcome.id, to=outcome.to, timestamp=outcome.timestamp, send_id=send.id
             )

@@ -11,22 +11,17 @@ import anyio
 from anyio.abc import TaskStatus
 
 from .abc import Connection, Inbox, Ownership
+from .arrival import check_coming, check_linked, not_connected
 from .backends import Backends
 from .debug_log import debug_log
 from .errors import (
-    AuthenticationRequired,
     ClientOutdated,
     DriverError,
-    LoggedOut,
-    PairingFailed,
-    PairingTimeout,
-    SessionFailed,
     SessionLocked,
-    SessionNotConnected,
     StorageError,
     WhatsAppPoolError,
 )
-from .events import ReconnectFailedEvent, ReconnectingEvent
+from .idleness import Idleness
 from .inbound import Inbound
 from .link import Link, reason_of
 from .links import LinkEnded
@@ -41,9 +36,10 @@ from .models import (
 )
 from .operations import LogOut, Operation
 from .received import Received
+from .retries import Retries, is_final
 from .sending import SendLine, SendOptions
 from .standing import Standing
-from .state import ENDED_BY, REVIVABLE, Signal
+from .state import Signal
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +60,13 @@ class Supervisor:
         self._ending = False
         self._over = anyio.Event()
         self._wake = anyio.Event()
-        self._gave_up = False
+        self._woken = False
         self.changing = anyio.Lock()
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
         self.sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
+        self._retries = Retries(self.standing, backends)
+        self._idleness = Idleness(self.standing, backends.settings, backends.clock)
         self._link: Link | None = None
 
     @property
@@ -81,7 +79,7 @@ class Supervisor:
         return self.standing.snapshot()
 
     async def start(self, **asked: Any) -> None:
-        """Own the session and keep it alive from now on; one that gave up tries anew.
+        """Own the session and keep it alive from now on; one that gave up tries anew, one that sleeps wakes.
 
         ``asked`` are fields of its record that shall change. Raises ``SessionLocked`` where another pool runs it,
         ``StorageError`` where its files cannot be used, ``ClientOutdated`` where the pool may start none any more.
@@ -97,10 +95,9 @@ class Supervisor:
             if asked:
                 self.standing.update(**asked)
                 await self._save()
-            if self.standing.status is Status.FAILED:
+            if self.standing.status in (Status.FAILED, Status.SLEEPING):
                 self._backends.starts.check()
-                self.begin()
-                self._wake.set()
+                self._rouse()
 
     async def create(self, pairing_number: str | None, **asked: Any) -> None:
         """Start for a user, who may name the number to pair by a code with; a pairing with another one begins anew."""
@@ -135,6 +132,12 @@ class Supervisor:
             self.standing.link_ended(LinkEnded(reason=reason))
         self._scope.cancel()
         await self._over.wait()
+
+    async def close(self) -> None:
+        """End with the pool; what is being sent may end before, within half of ``shutdown_timeout``."""
+        with anyio.move_on_after(self._backends.settings.shutdown_timeout / 2):
+            await self.sends.drain()
+        await self.stop(DisconnectReason.SHUTDOWN)
 
     async def disconnect(self) -> None:
         """End the link, keep the credentials, and stay down until started again."""
@@ -182,14 +185,24 @@ class Supervisor:
 
     async def wait_until_connected(self, timeout: float | None) -> None:
         """Wait for a live link; raises what the contract of ``WhatsAppSessionPool`` says."""
+        standing = self.standing
         with self._backends.clock.move_on_after(timeout):
-            while not self._arrived():
-                await self.standing.change()
+            # A link that hangs is given up a moment before its end is told.
+            while standing.status is not Status.CONNECTED or self._connection is None:
+                check_coming(standing)
+                if standing.status is Status.SLEEPING:
+                    self._rouse()
+                await standing.change()
             return
         raise TimeoutError(f"session {self.key} is {self.standing.status} after {timeout} s")
 
     async def send(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
-        """Send a message; returns once WhatsApp's server acknowledged."""
+        """Send a message, on a link that is woken for it where it sleeps; returns once WhatsApp acknowledged."""
+        begin, timeout = self._backends.clock.monotonic(), options.get("timeout")
+        self._idleness.collecting = False
+        await self._awake(timeout)
+        if timeout is not None:
+            options["timeout"] = timeout - (self._backends.clock.monotonic() - begin)
         return await self.sends.send(to, message, **options)
 
     async def reply(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
@@ -203,55 +216,45 @@ class Supervisor:
         await self.call(operation)
 
     async def call(self, operation: Operation) -> Any:
-        """Do ``operation`` on the live link; raises ``DriverError`` where it takes longer than ``send_timeout``."""
+        """Do ``operation``, as ``send`` does; raises ``DriverError`` where it takes longer than ``send_timeout``."""
+        await self._awake()
         connection = self._live()
-        with self._backends.clock.move_on_after(self._backends.settings.send_timeout):
+        with self._backends.clock.move_on_after(self._backends.settings.send_timeout), self.standing.pulse.asking():
             return await connection.call(operation)
         error = DriverError(f"session {self.key}: {operation.type} was not done in time")
         self.standing.error(error.code, error.message)
         self._stall(connection, f"{operation.type} hung")
         raise error
 
+    async def _awake(self, timeout: float | None = None) -> None:
+        """Wake the session where it sleeps, and wait until it is awake."""
+        standing, patience = self.standing, self._backends.settings.connect_timeout
+        with self._backends.clock.move_on_after(patience if timeout is None else min(patience, timeout)):
+            while standing.status is Status.CONNECTED and self._connection is None:
+                # It is just falling asleep, or was given up.
+                await standing.change()
+            if standing.status is Status.SLEEPING:
+                self._rouse()
+            while self._woken and standing.status is Status.CONNECTING:
+                await standing.change()
+
+    def _rouse(self) -> None:
+        """End the rest of a session that gave up or sleeps."""
+        self._woken = True
+        self._idleness.collecting = False
+        self.begin()
+        self._wake.set()
+
     def _live(self) -> Connection:
-        standing = self.standing
-        if not standing.record.linked:
-            if standing.pairing_code is not None:
-                hint = "type the pairing code into the phone"
-            else:
-                hint = "scan the QR code" if standing.qr else "create the session and scan its QR code"
-            raise AuthenticationRequired(
-                f"session {self.key} is not linked: {hint}", qr=standing.qr, pairing_code=standing.pairing_code
-            )
+        check_linked(self.standing)
         connection = self._connection
-        if standing.status is not Status.CONNECTED or connection is None:
-            because = f" ({standing.reason})" if standing.reason else ""
-            raise SessionNotConnected(
-                f"session {self.key} is {standing.status}{because}", status=standing.status, reason=standing.reason
-            )
+        if self.standing.status is not Status.CONNECTED or connection is None:
+            raise not_connected(self.standing)
         return connection
 
     @property
     def _connection(self) -> Connection | None:
         return self._link.connection if self._link is not None else None
-
-    def _arrived(self) -> bool:
-        standing = self.standing
-        if standing.status is Status.CONNECTED:
-            # A link that hangs is given up a moment before its end is told.
-            return self._connection is not None
-        text = f"session {self.key} is {standing.status}" + (f" ({standing.reason})" if standing.reason else "")
-        if standing.status is Status.DISCONNECTED:
-            if standing.reason is DisconnectReason.PAIRING_TIMEOUT:
-                raise PairingTimeout(f"session {self.key}: nobody confirmed the pairing in time")
-            if standing.reason is DisconnectReason.PAIRING_FAILED:
-                because = f" ({standing.last_error})" if standing.last_error else ""
-                raise PairingFailed(f"session {self.key}: the pairing was refused or broke off{because}")
-            raise SessionNotConnected(text, status=standing.status, reason=standing.reason)
-        if standing.status is Status.LOGGED_OUT:
-            raise LoggedOut(text, reason=standing.reason)
-        if standing.status is Status.FAILED:
-            raise SessionFailed(text, reason=standing.reason)
-        return False
 
     async def _unlink(self) -> None:
         settings = self._backends.settings
@@ -345,7 +348,7 @@ class Supervisor:
         while True:
             end = end or await self._hold(device)
             await self._save_quietly()
-            pause = self._plan(end)
+            pause = self._retries.plan(end)
             if pause is None:
                 self._ending = True
                 return
@@ -362,15 +365,36 @@ class Supervisor:
 
     async def _hold(self, device: DeviceLocation) -> LinkEnded:
         self._wake = anyio.Event()
-        self._link = Link(self.standing, self._backends, save=self._save_quietly, tell=self._tell)
+        self._retries.begin()
+        link = self._link = Link(self.standing, self._backends, save=self._save_quietly, tell=self._tell)
         try:
-            return await self._link.hold(device)
+            async with anyio.create_task_group() as tasks:
+                if self._backends.settings.session_timeout is not None:
+                    tasks.start_soon(self._sleep_when_idle, link)
+                end = await link.hold(device)
+                tasks.cancel_scope.cancel()
+            return end
         finally:
             self._link = None
             self.sends.link_ended()
 
+    async def _sleep_when_idle(self, link: Link) -> None:
+        await self._idleness.lasted()
+        link.give_up(LinkEnded(reason=DisconnectReason.IDLE))
+
+    async def _rest(self, pause: float) -> None:
+        if not self._wake.is_set():
+            await self._retries.rest(pause, self._wake)
+        match self.standing.status:
+            case Status.CONNECTING:
+                self._retries.restart()
+            case Status.FAILED | Status.RESTRICTED | Status.SLEEPING as status:
+                self._idleness.collecting = self._woken = status is Status.SLEEPING
+                self._retries.resume()
+
     def _tell(self, end: LinkEnded) -> None:
-        if _is_final(end):
+        self._woken = False
+        if is_final(end):
             self._ending = True
             if end.reason is not DisconnectReason.OUTDATED:
                 self.standing.update(desired="stopped")
@@ -382,60 +406,6 @@ class Supervisor:
     def _complain(self, error: StorageError) -> None:
         self.standing.error(error.code, error.message)
 
-    def _plan(self, end: LinkEnded) -> float | None:
-        """Decide how long to wait before the next link; ``None``: there is none."""
-        settings, standing = self._backends.settings, self.standing
-        signal = ENDED_BY[end.reason]
-        if signal is Signal.RESTRICTED:
-            until = standing.record.restricted_until
-            return None if until is None else max(0.0, (until - self._backends.clock.now()).total_seconds())
-        if _is_final(end):
-            return None
-        if end.reason in REVIVABLE:
-            return settings.revive_interval
-        if standing.last_link_held is not None and standing.last_link_held >= settings.reconnect_reset_after:
-            standing.attempt, self._gave_up = 0, False
-        if standing.attempt >= settings.max_reconnect_attempts:
-            return self._give_up(end)
-        standing.attempt += 1
-        at_once = end.reason is DisconnectReason.PUMP_DEAD and standing.attempt == 1
-        delay = 0.0 if at_once else self._backends.backoff.delay(standing.attempt)
-        self._announce(standing.attempt, delay, end.reason)
-        return delay
-
-    def _give_up(self, end: LinkEnded) -> float | None:
-        attempts = self.standing.attempt
-        self.standing.apply(Signal.FAILED, end.reason)
-        if not self._gave_up:
-            self._gave_up = True
-            logger.error("session %s: %d attempts to reconnect failed (%s)", self.key, attempts, end.reason)
-            self.standing.emit(ReconnectFailedEvent, attempts=attempts, reason=end.reason)
-        return self._backends.settings.revive_interval
-
-    def _announce(self, attempt: int, delay: float, reason: DisconnectReason | None) -> None:
-        logger.info("Reconnecting session %s: attempt %d in %.1f s (%s)", self.key, attempt, delay, reason)
-        self.standing.emit(ReconnectingEvent, attempt=attempt, delay=delay)
-
-    async def _rest(self, pause: float) -> None:
-        standing, clock = self.standing, self._backends.clock
-        standing.retry_in(pause)
-        with clock.move_on_after(pause):
-            await self._wake.wait()
-        if self._wake.is_set():
-            standing.attempt, self._gave_up = 0, False
-            self.begin()
-        elif standing.status in (Status.FAILED, Status.RESTRICTED):
-            gave_up, reason = standing.status is Status.FAILED, standing.reason
-            standing.apply(Signal.RETRY, reason)
-            if gave_up:
-                self._announce(0, 0.0, reason)
-
     def _stall(self, connection: Connection, detail: str) -> None:
-        """End the link of a connection that hangs; one that is over already is left alone."""
         if self._link is not None:
-            self._link.give_up(connection, LinkEnded(reason=DisconnectReason.STALLED, detail=detail))
-
-
-def _is_final(end: LinkEnded) -> bool:
-    """Say whether no link follows by itself."""
-    return ENDED_BY[end.reason] not in (Signal.LOST, Signal.RESTRICTED) and end.reason not in REVIVABLE
+            self._link.give_up(LinkEnded(reason=DisconnectReason.STALLED, detail=detail), connection)

@@ -45,7 +45,6 @@ DURATIONS = frozenset(
 """The settings that the environment gives in milliseconds."""
 
 NOT_YET = {
-    "session_timeout": "this version never puts a session to sleep",
     "database_url": "this version keeps sessions in session_path",
 }
 """What this version cannot do: to accept it would be a lie."""
@@ -93,7 +92,7 @@ class PoolSettings(BaseModel):
     rate_limit_fallback_share: float = Field(default=0.5, gt=0, le=1)
     """The share of the limits that each process keeps to while Redis cannot be asked; needs ``redis_url``."""
     health_check_interval: Seconds = 30.0
-    """Seconds between two probes of a silent link. Now whatsmeow's own keep-alives, each 20 to 30 s, are counted."""
+    """Seconds between two looks at all links; one that gives reason for doubt is probed."""
     health_failures: int = Field(default=2, ge=1)
     max_reconnect_attempts: int = Field(default=10, ge=0)
     reconnect_base_delay: DelaySeconds = 5.0
@@ -108,7 +107,7 @@ class PoolSettings(BaseModel):
     sessions_per_worker: int = Field(default=50, ge=1)
     max_pairings: int = Field(default=8, ge=1)
     session_timeout: Seconds | None = None
-    """Seconds without traffic until a session sleeps; ``None``, which is all that this version can do: never."""
+    """Seconds without a message or send until a session sleeps; ``None``: never."""
     idle_wake_interval: Seconds = 21600.0
     """Seconds that a session sleeps until it looks for what waits; needs ``session_timeout``."""
     inbox_keep: int = Field(default=1000, ge=0)

@@ -29,6 +29,7 @@ from .events import (
 )
 from .links import LinkEnded, LinkUp, PairingAccepted, PairingCodeOffered, PairingOffered
 from .models import DisconnectReason, SessionRecord, SessionStatus, Status, Transition
+from .pulse import Pulse
 from .qr import QRCode
 from .state import ENDED_BY, Signal, next_status
 
@@ -60,9 +61,11 @@ class Standing:
         self.attempt = 0
         self.next_retry_at: datetime | None = None
         self.last_link_held: float | None = None
+        self.pulse = Pulse(clock)
         self._up_since: float | None = None
         self._connected_since: float | None = None
         self._broke_by: DisconnectReason | None = None
+        self._traffic_at = 0.0
         self.counts = Counts()
         self.log: DebugLog | None = None
         self._bus = bus
@@ -119,6 +122,13 @@ class Standing:
             self._connected_since = now
         return self.counts
 
+    @property
+    def quiet_since(self) -> float | None:
+        """The monotonic time of the last message or send over the link that is live, or of its beginning."""
+        if self.status is not Status.CONNECTED or self._up_since is None:
+            return None
+        return max(self._up_since, self._traffic_at)
+
     async def change(self) -> None:
         """Wait until something changes."""
         await self._changed.wait()
@@ -137,6 +147,9 @@ class Standing:
         self.next_retry_at = None
         if current is not Status.PAIRING:
             self.qr = self.pairing_code = None
+        if self.health == "suspect" and current is not Status.CONNECTED:
+            self.counts.false_connected_seconds += self.pulse.dead_for
+            self.health = "ok"
         if current is not self.status:
             self.counted()
             previous, self.status = self.status, current
@@ -174,6 +187,7 @@ class Standing:
             self._up_since = self._clock.monotonic()
             if self._broke_by is not None:
                 self.counts.reconnects[self._broke_by] += 1
+        self.pulse.begin()
         self.health = "ok"
         self.update(
             linked=True,
@@ -195,10 +209,9 @@ class Standing:
         self.last_link_held = None if self._up_since is None else self._clock.monotonic() - self._up_since
         self._up_since = None
         if was_up:
-            self._broke_by = end.reason
+            self._broke_by = end.reason if end.reason is not DisconnectReason.IDLE else None
         was_linked = self.record.linked
         signal = ENDED_BY[end.reason]
-        self.health = "ok"
         if end.detail is not None:
             self._last_error = end.detail, self._clock.now()
         if self.log is not None:
@@ -228,12 +241,22 @@ class Standing:
             update={"desired": "stopped", "status": self.status, "disconnect_reason": self.reason}
         )
 
-    def doubt(self, failures: int) -> None:
-        """The server did not answer ``failures`` times in a row."""
+    def doubt(self, asked_at: float, error: str) -> None:
+        """WhatsApp did not answer a probe that was sent at this monotonic time."""
+        pulse = self.pulse
+        pulse.failed(asked_at)
         self.health = "suspect"
-        self.emit(HealthCheckFailedEvent, failures=failures)
+        self.emit(
+            HealthCheckFailedEvent,
+            failures=pulse.failures,
+            last_inbound_age=pulse.inbound_age,
+            last_ack_age=pulse.ack_age,
+            probe_error=error,
+        )
 
     def trust(self) -> None:
+        """WhatsApp answered."""
+        self.pulse.answered()
         self.health = "ok"
 
     def error(self, code: str, detail: str, send_id: str | None = None) -> None:
@@ -249,7 +272,14 @@ class Standing:
         self.apply(Signal.STOP, DisconnectReason.LEASE_LOST)
 
     def active(self) -> None:
-        self._last_activity_at = self._clock.now()
+        """A message came or went."""
+        self._last_activity_at, self._traffic_at = self._clock.now(), self._clock.monotonic()
+
+    def sent(self) -> None:
+        """WhatsApp acknowledged a message."""
+        self.counts.messages_sent += 1
+        self.active()
+        self.pulse.acknowledged()
 
     def emit(self, model: type[E], /, **fields: Any) -> None:
         self.publish(self.event(model, **fields))

@@ -63,7 +63,7 @@ def test_a_device_is_named() -> None:
             {"phone_number": "+79686484488", "connected_at": after(hours=-3)},
             "It is linked to +79686484488, and has been connected for 3 h.",
         ),
-        ({"health": "suspect"}, "missed a keep-alive"),
+        ({"health": "suspect"}, "did not answer when it was asked"),
         ({"restriction": "reach_out"}, "WhatsApp did not say until when."),
         ({"restriction": "reach_out", "restricted_until": after(days=3)}, "ends in 3 d, at 2026-01-04 12:00 UTC."),
     ],

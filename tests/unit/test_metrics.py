@@ -71,8 +71,9 @@ async def test_sessions_are_counted_by_status_and_health(
         link = await linked(pool, driver, clock)
         await linked(pool, driver, clock, OTHER)
         await pool.create_session("962304")
+        link.on_probe = anyio.sleep_forever
         link.report(KeepAliveMissed(failures=1))
-        await clock.advance()
+        await clock.advance(10)
         metrics = await pool.get_metrics()
         assert {status: n for status, n in metrics.sessions.items() if n} == {Status.CONNECTED: 2, Status.PAIRING: 1}
         assert (metrics.total_sessions, metrics.active_connections) == (3, 2)

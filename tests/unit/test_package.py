@@ -16,12 +16,12 @@ import wasessionpool
 ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
-    "files", "clock", "waiting", "explain", "proxies", "counts", "notices",
+    "files", "clock", "waiting", "explain", "proxies", "counts", "notices", "metadata",
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "received", "contacts", "threads", "starts", "drops", "standing", "backends",
     "sending", "link", "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients",
-    "restrictions", "statistics",
+    "restrictions", "statistics", "pulse", "health", "comebacks", "retries", "arrival", "idleness",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "django", "dashboard", "__main__"}

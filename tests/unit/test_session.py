@@ -32,7 +32,7 @@ from wasessionpool import (
     WorkerCrashed,
 )
 from wasessionpool.events import Event
-from wasessionpool.links import KeepAliveMissed, KeepAliveRestored, PairingAccepted, PairingQueued, PairingStarted
+from wasessionpool.links import PairingAccepted, PairingQueued, PairingStarted
 from wasessionpool.operations import LogOut, Operation
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
@@ -267,26 +267,6 @@ async def test_a_dead_pump_is_restarted_at_once_then_with_backoff(
         await clock.advance(1)
         assert (await status(pool)).status is Status.RECONNECTING
         assert [(e.attempt, e.delay) for e in seen if e.type == "reconnecting"] == [(1, 0), (2, 10)]
-
-
-async def test_two_missed_keepalives_recycle_the_link(
-    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
-) -> None:
-    async with open_pool() as pool:
-        link = await linked(pool, driver, clock)
-        link.report(KeepAliveMissed(failures=1))
-        await clock.advance()
-        assert (await status(pool)).health == "suspect"
-        link.report(KeepAliveRestored())
-        await clock.advance()
-        assert (await status(pool)).health == "ok"
-        seen.clear()
-        link.report(KeepAliveMissed(failures=1))
-        link.report(KeepAliveMissed(failures=2))
-        await clock.advance()
-        now = await status(pool)
-        assert (now.status, now.disconnect_reason) == (Status.RECONNECTING, DisconnectReason.KEEPALIVE)
-    assert told(seen, "status")[:3] == ["health_check_failed", "health_check_failed", "disconnected"]
 
 
 async def test_nobody_scans(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]) -> None:

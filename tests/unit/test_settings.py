@@ -113,7 +113,7 @@ def test_a_file_of_variables_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("WHATSAPP_RECONNECT_BASE_DELAY", "soon", "='soon': expected a number of milliseconds"),
         ("WHATSAPP_SEND_TIMEOUT", "nan", "finite"),
         ("WHATSAPP_AUTOSTART", "perhaps", "boolean"),
-        ("WHATSAPP_SESSION_TIMEOUT", "86400000", "this version never puts a session to sleep; leave it unset"),
+        ("WHATSAPP_SESSION_TIMEOUT", "-1", "(-0.001 s): Input should be greater than 0"),
         ("WHATSAPP_RATE_LIMIT", "30", "there is no setting WHATSAPP_RATE_LIMIT; did you mean WHATSAPP_RATE_LIMIT_"),
         ("WHATSAPP_SESION_PATH", "x", "did you mean WHATSAPP_SESSION_PATH?"),
         ("WHATSAPP_REDIS", "redis://:hush@x", "did you mean WHATSAPP_REDIS_URL?"),

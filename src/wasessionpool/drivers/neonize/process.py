@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from ...errors import ConfigurationError, DriverError, SendTimeout, WhatsAppPoolError, WorkerCrashed
-from ...links import DriverEvent, LinkEnded, LinkUp
+from ...links import DriverEvent, LinkDoubted, LinkEnded, LinkUp
 from ...models import DisconnectReason, SessionKey, WorkerMetrics, WorkerRole
 from .frame_socket import FrameSocket
 from .quarantine import ABORTS
@@ -315,6 +315,9 @@ class WorkerProcess:
             self._heard = False
             await anyio.sleep(self._launch.silence_timeout / LOOKS)
             silent = 0 if self._heard else silent + 1
+            if silent:
+                for hosting in tuple(self._hostings.values()):
+                    hosting.take(LinkDoubted(detail="its worker is silent"))
         self._give_up(f"said nothing for {self._launch.silence_timeout:g} s")
 
     def _take(self, report: Report) -> None:
