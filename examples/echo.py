@@ -32,7 +32,7 @@ async def main(companies: list[str]) -> None:
 
             async def run(company: str) -> None:
                 try:
-                    said = (await pool.create_session(company)).status
+                    said: str = (await pool.create_session(company)).status
                 except WhatsAppPoolError as error:
                     said = error.message
                 print(f"Company {company}: {said}", flush=True)
