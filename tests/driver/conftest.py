@@ -23,6 +23,8 @@ from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
 OWN = "79001234567"
 OTHER = "79007654321"
+PATIENCE = 60.0
+"""Seconds until an event is given up, on a machine that does much else; a test that waits for it all is broken."""
 EventT = TypeVar("EventT")
 NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": "", "SSL_CERT_DIR": "/nonexistent"}
 """An environment whose workers reach nothing: port 9 refuses."""
@@ -92,7 +94,7 @@ class Link:
         self.changed.set()
         self.changed = anyio.Event()
 
-    async def next(self, kind: type[EventT], after: object = None, timeout: float = 20) -> EventT:
+    async def next(self, kind: type[EventT], after: object = None, timeout: float = PATIENCE) -> EventT:
         """Return the first event of a kind, or the first after an earlier one."""
         start = 0 if after is None else next(i for i, event in enumerate(self.events) if event is after) + 1
         with anyio.move_on_after(timeout):
@@ -154,7 +156,7 @@ def of_role(driver: NeonizeDriver, role: str) -> list[WorkerMetrics]:
     return [worker for worker in driver.workers() if worker.role == role]
 
 
-async def until(condition: Callable[[], object], timeout: float = 20) -> None:
+async def until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
     """Wait for what a driver tells nobody."""
     with anyio.fail_after(timeout):
         while not condition():  # noqa: ASYNC110

@@ -19,6 +19,8 @@ from wasessionpool.testing import Phone, WhatsAppServer
 
 BOB = "79001234567"
 PHONES = {"962302": "79686484488", "962303": "79686484499"}
+PATIENCE = 60.0
+"""Seconds until an event is given up, on a machine that does much else; a test that waits for it all is broken."""
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ class Heard:
     def types(self, *without: str) -> list[str]:
         return [event.type for event in self.events if event.type not in without]
 
-    async def wait_for(self, wanted: Callable[[Any], bool], timeout: float = 20) -> Any:
+    async def wait_for(self, wanted: Callable[[Any], bool], timeout: float = PATIENCE) -> Any:
         """Return the first event that is wanted, past or to come."""
         with anyio.move_on_after(timeout):
             while True:
@@ -64,7 +66,7 @@ class Heard:
     async def message(self, text: str, company_id: str = "962302") -> Any:
         return await self.wait_for(lambda e: e.type == "message" and e.company_id == company_id and e.text == text)
 
-    async def status(self, current: Status, company_id: str = "962302", timeout: float = 20) -> Any:
+    async def status(self, current: Status, company_id: str = "962302", timeout: float = PATIENCE) -> Any:
         """Wait for a status after everything heard so far, and forget that."""
         event = await self.wait_for(
             lambda e: e.type == "status" and e.company_id == company_id and e.current is current, timeout
