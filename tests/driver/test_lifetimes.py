@@ -21,7 +21,7 @@ from wasessionpool.links import LinkEnded, LinkUp, PairingOffered
 from wasessionpool.models import DisconnectReason
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
-from .conftest import NOWHERE, Session, SessionFactory
+from .conftest import NOWHERE, PATIENCE, Session, SessionFactory
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +67,7 @@ class DeafProxy:
             await self.hang_up.wait()
 
     async def dialled(self, times: int = 1) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while self.dials < times:
                 await self.changed.wait()
 

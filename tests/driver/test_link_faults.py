@@ -15,7 +15,7 @@ from wasessionpool.messages import Text
 from wasessionpool.models import DisconnectReason, InboundMessage
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
-from .conftest import Link, SessionFactory
+from .conftest import PATIENCE, Link, SessionFactory
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,7 @@ async def test_the_log_holds_no_text_no_number_and_no_code(
         # Go tells of each reconnection that fails.
         whatsapp.refuse()
         await whatsapp.drop(OWN)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while "lines of" not in caplog.text:  # noqa: ASYNC110 - a log record is no event to wait for
                 await anyio.sleep(0.01)
         code = (await link.next(PairingOffered)).text.rpartition(",")[0]

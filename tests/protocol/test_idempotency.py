@@ -13,7 +13,7 @@ import pytest
 from wasessionpool import MessageRejected, SendTimeout, SentMessage
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, OpenApplication
 from .test_processes import start
 
 pytestmark = pytest.mark.anyio
@@ -115,7 +115,7 @@ async def test_an_acknowledgement_that_never_comes_leaves_it_unknown(
                 tasks.start_soon(send)
         assert len(set(outcomes)) == 1
         phone.withhold_acks(False)
-        await app.pool.wait_until_connected(COMPANY, timeout=20)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         await send()
         assert set(outcomes) == {outcomes[0]}
         assert len(bob.received) == 1

@@ -16,7 +16,7 @@ import pytest
 from wasessionpool import MessageEvent, Status
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, Application, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
 from .test_processes import start
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +73,7 @@ async def test_a_log_out_does_not_wait_behind_messages(whatsapp: WhatsAppServer,
 
 async def stored(inbox: Path, count: int) -> None:
     """Wait until so many messages lie in the inbox: those that whatsmeow has acknowledged, and not handed over, die."""
-    with closing(sqlite3.connect(f"file:{inbox}?mode=ro", uri=True)) as database, anyio.fail_after(20):
+    with closing(sqlite3.connect(f"file:{inbox}?mode=ro", uri=True)) as database, anyio.fail_after(PATIENCE):
         while database.execute("select count(*) from received").fetchone() != (count,):  # noqa: ASYNC110 - a file
             await anyio.sleep(0.01)
 
@@ -175,7 +175,7 @@ async def test_stopping_in_a_flood_loses_nothing(whatsapp: WhatsAppServer, appli
             for _ in range(3):
                 await app.pool.disconnect(COMPANY)
                 await app.pool.create_session(COMPANY)
-                await app.pool.wait_until_connected(COMPANY, timeout=30)
+                await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         texts = await clerk.finish(400)
     assert sorted(texts, key=lambda text: int(text or "")) == numbered(400)
 
@@ -188,7 +188,7 @@ async def test_presences_are_dropped_and_counted(whatsapp: WhatsAppServer, appli
         await bob.send(PHONE, "done")
         await app.heard.message("done")
         # The newest are told, and with them how many were dropped before.
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while await known(app) < 10_000:  # noqa: ASYNC110 - a count that nothing announces
                 await anyio.sleep(0.02)
         assert await known(app) == 10_000

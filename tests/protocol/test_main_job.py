@@ -24,7 +24,7 @@ from wasessionpool import (
 )
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY, OTHER = PHONES
@@ -118,7 +118,7 @@ async def test_offline_messages_arrive_after_a_restart_without_a_qr(
     for number in range(3):
         await bob.send(PHONE, f"while away {number}")
     async with application() as app:
-        await app.pool.wait_until_connected(COMPANY, timeout=20)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         for number in range(3):
             await app.heard.message(f"while away {number}")
         assert "qr" not in app.heard.types()
@@ -170,7 +170,7 @@ async def test_sending_before_linking_gives_the_qr(whatsapp: WhatsAppServer, app
             await app.pool.send_message(COMPANY, BOB, "hi")
         assert caught.value.qr is not None
         await whatsapp.phone(PHONE).scan(caught.value.qr)
-        await app.pool.wait_until_connected(COMPANY, timeout=20)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
 
 
 async def test_a_number_without_whatsapp(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
@@ -213,7 +213,7 @@ async def test_a_qr_nobody_scans(
     ):
         assert (await pool.create_session(COMPANY)).qr is not None
         with pytest.raises(PairingTimeout):
-            await pool.wait_until_connected(COMPANY, timeout=30)
+            await pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         status = await pool.get_session_status(COMPANY)
         assert (status.status, status.disconnect_reason) == (Status.DISCONNECTED, DisconnectReason.PAIRING_TIMEOUT)
         await pool.disconnect(COMPANY)

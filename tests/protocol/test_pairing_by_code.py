@@ -21,7 +21,7 @@ from wasessionpool.testing.whatsapp.errors import IQError, PairingError
 from wasessionpool.testing.whatsapp.link_code import LinkRequest
 from wasessionpool.testing.whatsapp.nodes import Node
 
-from .conftest import BOB, PHONES, Application, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY = "962302"
@@ -50,7 +50,7 @@ async def test_a_code_links_the_device(
         assert event.code == code
         assert 150 < (event.expires_at - event.time).total_seconds() <= 160
         await phone.enter_code(code)
-        linked = await app.pool.wait_until_connected(COMPANY, timeout=30)
+        linked = await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         assert (linked.phone_number, linked.pairing_code) == (f"+{PHONE}", None)
         assert "qr" not in app.heard.types()
         await app.pool.send_message(COMPANY, BOB, "hi")
@@ -123,5 +123,5 @@ async def test_a_change_of_mind(whatsapp: WhatsAppServer, application: OpenAppli
         last = await offered(app)
         assert last.pairing_code not in (again.pairing_code, first.pairing_code)
         await phone.enter_code(last.pairing_code or "")
-        await app.pool.wait_until_connected(COMPANY, timeout=30)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
     assert len(phone.devices) == 1

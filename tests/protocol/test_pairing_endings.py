@@ -19,7 +19,7 @@ from wasessionpool.testing import WhatsAppServer
 from wasessionpool.testing.whatsapp import pairing
 from wasessionpool.testing.whatsapp.errors import PairingError
 
-from .conftest import BOB, PHONES, Application, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY, OTHER = PHONES
@@ -136,7 +136,7 @@ async def test_a_line_that_breaks_between_scan_and_confirmation(
             with pytest.raises(PairingError):
                 await phone.scan(status.qr)
         with pytest.raises(LoggedOut):
-            await app.pool.wait_until_connected(COMPANY, timeout=30)
+            await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         assert phone.devices == ()
         await app.pool.disconnect(COMPANY)
         await whatsapp.wait_open(0)
@@ -176,7 +176,7 @@ async def test_a_pairing_that_is_cancelled_before_its_turn(
         assert asyncio.all_tasks() <= before
         assert [worker.sessions for worker in app.driver.workers()] == [(COMPANY,)]
         await whatsapp.phone(PHONE).scan(first.qr)
-        await app.pool.wait_until_connected(COMPANY, timeout=30)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         await app.link(whatsapp.phone(PHONES[OTHER]), OTHER)
     await whatsapp.wait_open(0)
     nothing_left()
@@ -198,7 +198,7 @@ async def test_what_is_written_while_a_session_changes_workers_arrives_once(
         status = await offered(app)
         await phone.scan(status.qr)
         tasks.start_soon(write)
-        await app.pool.wait_until_connected(COMPANY, timeout=30)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             await app.heard.message(written[-1])

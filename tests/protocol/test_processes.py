@@ -18,7 +18,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from wasessionpool import PoolSettings, Status, WhatsAppSessionPool
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES
+from .conftest import BOB, PATIENCE, PHONES
 
 pytestmark = pytest.mark.anyio
 COMPANY = "962302"
@@ -34,7 +34,7 @@ class RemoteApplication:
         self._answers = BufferedByteReceiveStream(process.stdout)
 
     async def answer(self) -> dict[str, Any]:
-        with anyio.fail_after(40):
+        with anyio.fail_after(PATIENCE):
             line = await self._answers.receive_until(b"\n", 65536)
         return dict(json.loads(line))
 
@@ -48,7 +48,7 @@ class RemoteApplication:
     async def end(self) -> int:
         """Close its stdin, on which it leaves its pool, and return its exit code."""
         await self._commands.aclose()
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             return await self.process.wait()
 
 

@@ -16,7 +16,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, SocketAttribute, Socket
 from wasessionpool import Status
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY, OTHER = PHONES
@@ -105,7 +105,7 @@ async def test_a_session_goes_through_its_own_proxy_and_no_other_does(
         await app.pool.send_message(COMPANY, BOB, "hi")
         assert (await bob.next_message()).text == "hi"
         await app.pool.restart(COMPANY)
-        status = await app.pool.wait_until_connected(COMPANY, timeout=20)
+        status = await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         assert status.status is Status.CONNECTED
         assert len(proxy.asked) == paired + 1
         assert SECRET not in caplog.text + repr(status) + repr(app.heard.events)

@@ -11,7 +11,7 @@ import pytest
 from wasessionpool import DisconnectReason, QRCode, Status
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY = "962302"
@@ -31,7 +31,7 @@ async def test_no_text_code_or_key_is_logged(
         code = status.qr.text
         reprs = [repr(status), repr(status.qr)]
         await phone.scan(status.qr)
-        await app.pool.wait_until_connected(COMPANY, timeout=30)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         sent = await app.pool.send_message(COMPANY, BOB, "secret-out")
         await bob.next_message()
         await bob.send(PHONE, "secret-in")

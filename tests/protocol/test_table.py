@@ -33,7 +33,7 @@ from wasessionpool import (
 )
 from wasessionpool.testing import Phone, WhatsAppServer
 
-from .conftest import BOB, PHONES, Application, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY, OTHER = PHONES
@@ -65,7 +65,7 @@ def _line(event: Any) -> str:
 
 async def hear(app: Application, *lines: str, company_id: str = COMPANY) -> None:
     """Wait for these events of a session, and check that they are all there were, in this order."""
-    with anyio.move_on_after(30):
+    with anyio.move_on_after(PATIENCE):
         while len(told(app, company_id)) < len(lines):
             await app.heard.next()
     assert told(app, company_id) == list(lines)
@@ -385,7 +385,7 @@ async def test_an_outdated_client_is_told_once_and_no_session_is_started(
         assert (phone.refused_logins, other.logins) == (1, logins)
     async with application() as app:
         for company_id in PHONES:
-            await app.pool.wait_until_connected(company_id, timeout=30)
+            await app.pool.wait_until_connected(company_id, timeout=PATIENCE)
 
 
 async def test_a_temporary_ban_ends_by_itself(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
@@ -505,7 +505,7 @@ async def test_an_unreadable_device_database_is_tried_again_later(
         await app.pool.create_session(COMPANY)
         failed = ["status failed storage", "error storage_error"]
         again = ["status reconnecting storage", "reconnecting 0 0", *failed]
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while len(told(app)) < 7:
                 await app.heard.next()
         assert told(app)[:7] == ["status connecting", *failed, *again]

@@ -11,7 +11,7 @@ from wasessionpool import DisconnectReason, Status
 from wasessionpool.drivers.neonize import WorkerLimits
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY, OTHER = PHONES
@@ -38,7 +38,7 @@ async def test_a_poisonous_session_is_found_and_the_others_are_kept(
         )
         assert ended.reason is DisconnectReason.POISONED
         for company_id in PHONES:
-            await app.pool.wait_until_connected(company_id, timeout=30)
+            await app.pool.wait_until_connected(company_id, timeout=PATIENCE)
             await app.pool.send_message(company_id, BOB, company_id)
             assert (await bob.next_message()).text == company_id
         metrics = await app.pool.get_metrics()
@@ -65,7 +65,7 @@ async def test_one_that_starts_alone_takes_nobody_with_it_twice(
         await app.heard.wait_for(
             lambda e: e.type == "status" and e.company_id == POISON and e.current is Status.FAILED, timeout=40
         )
-        await app.pool.wait_until_connected(COMPANY, timeout=20)
+        await app.pool.wait_until_connected(COMPANY, timeout=PATIENCE)
         assert (await app.pool.get_metrics()).worker_restarts == 2
         lost = [e for e in app.heard.events if e.type == "disconnected" and e.company_id == COMPANY]
         assert len(lost) == 1
@@ -94,7 +94,7 @@ async def test_a_recycled_worker_is_not_noticed(whatsapp: WhatsAppServer, applic
             tasks.start_soon(send)
             await app.link(whatsapp.phone(PHONES[OTHER]), OTHER)
             await app.pool.disconnect(OTHER)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while old in app.shard_pids():  # noqa: ASYNC110 - nothing tells of it, which is what is tested
                 await anyio.sleep(0.05)
         await app.pool.send_message(COMPANY, BOB, "from the new worker")
@@ -110,7 +110,7 @@ async def test_metrics_show_the_workers(whatsapp: WhatsAppServer, application: O
     async with application({"vitals_interval": 0.1, "spare_timeout": 60.0}) as app:
         assert (await app.pool.get_metrics()).workers == ()
         await app.link(whatsapp.phone(PHONES[COMPANY]), device="sales")
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while not all(worker.rss for worker in (await app.pool.get_metrics()).workers):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
         spare, shard = sorted((await app.pool.get_metrics()).workers, key=lambda worker: worker.role, reverse=True)
