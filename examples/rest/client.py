@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import httpx
 
@@ -45,7 +46,7 @@ def monitor_sessions(client: httpx.Client) -> None:
             print(f"  Last error: {session['lastError']}")
 
 
-CALLS = {"create": create_session, "send": send_message, "monitor": monitor_sessions}
+CALLS: dict[str, Callable[..., None]] = {"create": create_session, "send": send_message, "monitor": monitor_sessions}
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import wasessionpool
+import wasessionpool.fastapi
 import wasessionpool.testing
 
 TESTS = Path(__file__).parents[1]
-MODULES = (wasessionpool, wasessionpool.testing)
+MODULES = (wasessionpool, wasessionpool.fastapi, wasessionpool.testing)
 
 
 def names_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
@@ -36,13 +37,17 @@ def names_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
 NAMES = {f"{module.__name__}.{name}": value for module in MODULES for name, value in names_of(module)}
 
 
+ALIASES = {"wasessionpool.Event", "wasessionpool.fastapi.PoolDependency"}
+"""Types that have no place for a docstring of their own."""
+
+
 def documentation_of(value: Any) -> str:
     """What is written about a name itself; what pydantic or typing say of their own is not."""
     documentation = inspect.getdoc(value) or ""
     return "" if documentation.startswith(("!!! abstract", "str(object", "Annotated", "Runtime")) else documentation
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "wasessionpool.Event"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ALIASES])
 def test_it_has_a_docstring(name: str) -> None:
     assert documentation_of(NAMES[name]), f"{name} has no docstring"
 

@@ -168,8 +168,7 @@ class SessionBody(Answer):
 
     @classmethod
     def of(cls, status: SessionStatus) -> Self:
-        fields = {name: getattr(status, name) for name in cls.model_fields}
-        return cls(**fields | {"history": tuple(map(TransitionBody.of, status.history))})
+        return cls.model_validate({**dict(status), "history": tuple(map(TransitionBody.of, status.history))})
 
 
 class SessionCounts(Answer):
@@ -215,10 +214,11 @@ class PoolMetricsBody(PoolMetrics):
 
     model_config = Answer.model_config
 
-    send_latency: HistogramBody = HistogramBody()
-    time_to_connect: HistogramBody = HistogramBody()
-    queue_depths: QueueDepthsBody = QueueDepthsBody()
-    workers: tuple[WorkerBody, ...] = ()
+    # Each is of a narrower type than the pool's own, and frozen.
+    send_latency: HistogramBody = HistogramBody()  # pyright: ignore[reportIncompatibleVariableOverride]
+    time_to_connect: HistogramBody = HistogramBody()  # pyright: ignore[reportIncompatibleVariableOverride]
+    queue_depths: QueueDepthsBody = QueueDepthsBody()  # pyright: ignore[reportIncompatibleVariableOverride]
+    workers: tuple[WorkerBody, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @classmethod
     def of(cls, metrics: PoolMetrics) -> Self:
