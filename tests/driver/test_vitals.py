@@ -13,10 +13,11 @@ import pytest
 
 from wasessionpool.addresses import Address
 from wasessionpool.drivers.neonize import NeonizeDriver, WorkerLimits
+from wasessionpool.drivers.neonize.process import CALLS_OPEN
 from wasessionpool.drivers.neonize.vitals import measure
 from wasessionpool.drivers.neonize.wire import Vitals
-from wasessionpool.errors import ConfigurationError
-from wasessionpool.links import LinkEnded, LinkLost, LinkUp
+from wasessionpool.errors import ConfigurationError, DriverError
+from wasessionpool.links import LinkDoubted, LinkEnded, LinkLost, LinkUp
 from wasessionpool.messages import Text
 from wasessionpool.models import DisconnectReason
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
@@ -95,13 +96,40 @@ async def test_a_frozen_worker_is_replaced(whatsapp: WhatsAppServer, session: Se
             await pair(link, whatsapp)
             [worker] = driver.workers()
             os.kill(worker.pid, signal.SIGSTOP)
-            ended = await link.next(LinkEnded)
+            ended = await link.next(LinkEnded, after=await link.next(LinkDoubted))
             assert ended.reason is DisconnectReason.WORKER_CRASHED
             assert ended.detail == "signal 9 (SIGKILL): said nothing for 2 s"
         async with one.link(driver) as link:
             await link.next(LinkUp)
         assert driver.worker_restarts == 1
         assert [one.pid for one in of_role(driver, "shard")] != [worker.pid]
+
+
+async def test_what_is_asked_of_a_frozen_worker_does_not_pile_up(
+    whatsapp: WhatsAppServer, session: SessionFactory
+) -> None:
+    async with whatsapp.driver(spare_timeout=0) as driver, session().link(driver) as link:
+        await pair(link, whatsapp)
+        [worker] = driver.workers()
+        refused: list[str] = []
+
+        async def ask() -> None:
+            try:
+                await link.connection.probe()
+            except DriverError as error:
+                refused.append(error.message)
+
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(CALLS_OPEN + 7):
+                    tasks.start_soon(ask)
+                for _ in range(3):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+        assert refused == ["too many calls of this session"] * 7
 
 
 async def test_a_blocked_loop_takes_no_worker_for_frozen(whatsapp: WhatsAppServer, session: SessionFactory) -> None:

@@ -112,3 +112,23 @@ async def test_a_live_session_outlasts_the_refusal_of_another(
         with pytest.raises(ClientOutdated):
             await pool.restart(live.record.company_id)
         assert not live.closed.is_set()
+
+
+async def test_a_pool_that_opens_starts_what_ran_no_faster_than_it_may(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    started: list[float] = []
+
+    async def note(link: FakeLink) -> None:
+        started.append(clock.monotonic())
+        link.up()
+
+    async with MemoryStore() as store:
+        async with open_pool(store) as pool:
+            await connect(pool, driver, clock, 20)
+            await pool.disconnect("7")
+        driver.script = note
+        async with open_pool(store, start_rate=4) as pool:
+            await clock.advance(10)
+            assert len(await pool.get_active_sessions()) == 19
+    assert all(later - earlier == pytest.approx(0.25) for earlier, later in pairwise(started))

@@ -383,6 +383,8 @@ class NeonizeConnection:
                 if len(self._states) == STATES_KEPT:
                     self._states.popleft()
                     self.states_dropped += 1
+                    if self.states_dropped & (self.states_dropped - 1) == 0:
+                        logger.warning("%s: %d states dropped, taken too late", self._record.key, self.states_dropped)
                 self._states.append(event)
         self._changed.set()
 

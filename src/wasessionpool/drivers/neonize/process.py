@@ -55,6 +55,9 @@ LOOKS = 3
 """How often in a row nothing was heard of a worker that counts as frozen. A loop that was blocked looks but once, and
 reads what waits in the socket before it looks again."""
 
+CALLS_OPEN = 64
+"""Calls of one session that a worker may owe an answer; it refuses some itself before, unless it is frozen."""
+
 _CRASH = re.compile(r"(fatal error: |panic: |SIG[A-Z]+: |runtime: )")
 
 
@@ -81,6 +84,7 @@ class Hosting:
         self.key = SessionKey(company_id, device)
         self.sink = sink
         self.stored = stored
+        self.calls = 0
         self.starting = True
         self.running = anyio.Event()
         self.ended = anyio.Event()
@@ -219,6 +223,9 @@ class WorkerProcess:
         """
         if hosting.session not in self._hostings or not self.alive:
             raise WorkerCrashed("the worker of this session has ended")
+        if hosting.calls >= CALLS_OPEN:
+            raise DriverError("too many calls of this session")
+        hosting.calls += 1
         self._last_call += 1
         number = self._last_call
         call = self._calls[number] = _Call(hosting.session, request)
@@ -227,6 +234,7 @@ class WorkerProcess:
             await call.done.wait()
         finally:
             del self._calls[number]
+            hosting.calls -= 1
         if call.answer is not None:
             return call.answer
         raise call.error or DriverError(f"{request.type} was not answered")
