@@ -40,6 +40,7 @@ async def test_a_server_that_falls_silent_is_suspected_and_left(
         assert 30 <= (await app.pool.get_metrics()).false_connected_seconds <= 90
         phone.speak()
         await app.heard.wait_for(lambda e: e.type == "connected" and e.sequence > lost.sequence, timeout=60)
+        whatsapp.contact(BOB)
         await app.pool.send_message(COMPANY, BOB, "still here")
         assert (await app.pool.get_session_status(COMPANY)).health == "ok"
 
@@ -73,6 +74,7 @@ async def test_a_frozen_worker_makes_its_sessions_suspect(
     whatsapp: WhatsAppServer, application: OpenApplication
 ) -> None:
     """Long before it is killed, which these limits would do after half a minute."""
+    whatsapp.contact(BOB)
     async with application({"vitals_interval": 0.5, "silence_timeout": 30}) as app:
         await app.link(whatsapp.phone(PHONE))
         [pid] = app.shard_pids()
