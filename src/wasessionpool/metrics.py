@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Protocol, runtime_checkable
 
 from .backends import Backends
 from .counts import Counts
 from .models import PoolMetrics, QueueDepths, Status
 from .session import Supervisor
-
-
-@runtime_checkable
-class _FallsBack(Protocol):
-    """A limiter that decides by itself while what it shares with others cannot be asked."""
-
-    degraded: bool
-    fallbacks: int
 
 
 class Metrics:
@@ -36,7 +27,7 @@ class Metrics:
         counts = sum((standing.counted() for standing in standings), self._gone)
         statuses = Counter(standing.status for standing in standings)
         health = Counter(standing.health for standing in standings if standing.status is Status.CONNECTED)
-        bus, driver, limiter = backends.bus, backends.driver, backends.limiter
+        bus, driver = backends.bus, backends.driver
         return PoolMetrics(
             total_sessions=len(standings),
             active_connections=statuses[Status.CONNECTED],
@@ -72,8 +63,6 @@ class Metrics:
             log_lines_dropped=counts.log_lines_dropped,
             statistics_dropped=backends.statistics.dropped,
             ignored_signals=counts.ignored_signals,
-            limiter_degraded=isinstance(limiter, _FallsBack) and limiter.degraded,
-            limiter_fallbacks=limiter.fallbacks if isinstance(limiter, _FallsBack) else 0,
             workers=driver.workers(),
             worker_restarts=driver.worker_restarts,
         )

@@ -316,9 +316,8 @@ class PoolMetrics(Frozen):
     ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages;
     ``log_lines_dropped`` did not fit a ``debug.log``; ``statistics_dropped`` are hours of sessions, of a shelf that
     failed for days. ``worker_restarts`` are workers that crashed, froze or were recycled since the driver was entered.
-    ``limiter_degraded`` and ``limiter_fallbacks`` are of a limiter that decides by itself while what it shares with
-    others cannot be asked. ``false_connected_seconds`` is how long links were called connected from their last proof
-    of life until they were found dead.
+    ``false_connected_seconds`` is how long links were called connected from their last proof of life until they were
+    found dead.
     """
 
     total_sessions: int
@@ -349,8 +348,6 @@ class PoolMetrics(Frozen):
     log_lines_dropped: int = 0
     statistics_dropped: int = 0
     ignored_signals: int = 0
-    limiter_degraded: bool = False
-    limiter_fallbacks: int = 0
     workers: tuple[WorkerMetrics, ...] = ()
     worker_restarts: int = 0
 

@@ -138,7 +138,7 @@ async def test_python_in_the_docs_runs(block: Block, tmp_path: Path, monkeypatch
         if isinstance(outcome, CoroutineType):
             await outcome
 
-    if re.search(r"\bpool\.", block.content) and "as pool" not in block.content:
+    if re.search(r"\bpool[.,]", block.content) and "as pool" not in block.content:
         settings = PoolSettings(session_path=tmp_path / "sessions")
         async with WhatsAppSessionPool(settings, coordinator=FakeCoordinator()) as pool:
             await pool.create_session(COMPANY)

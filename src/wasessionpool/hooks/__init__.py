@@ -1,0 +1,1 @@
+"""What follows a pool and tells others."""
