@@ -197,7 +197,7 @@ async def test_an_idle_healthy_link_is_hardly_ever_probed(
         await clock.advance(11 * 30)
         assert link.probes == 1
         await clock.advance(26 * 30)
-        assert link.probes == 2
+        assert link.probes in (2, 3)
 
 
 async def test_idle_links_are_not_probed_all_at_once(clock: FakeClock) -> None:
