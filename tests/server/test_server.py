@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ from anyio.streams.tls import TLSStream
 from wasessionpool.testing import WhatsAppServer
 
 pytestmark = pytest.mark.anyio
+SERVER = "wasessionpool.testing.server"
 
 
 async def dial(whatsapp: WhatsAppServer) -> SocketStream:
@@ -143,3 +145,18 @@ async def test_a_fault_of_the_server_is_raised_on_leaving(
 def test_the_test_process_does_not_load_neonize() -> None:
     script = "import sys; from wasessionpool.testing import WhatsAppServer; print('neonize' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
+
+
+@pytest.mark.parametrize("command", [["-c", "from wasessionpool.testing import WhatsAppServer"], ["-m", SERVER]])
+def test_without_its_extra_the_install_command_is_named(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['trustme'] = None")
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("trustme is not installed: pip install 'wasessionpool[testing]'\n")
