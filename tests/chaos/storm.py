@@ -309,6 +309,7 @@ class Storm:
             verdict.two_links(companies),
             verdict.sends(companies, self._folder / "outgoing"),
             self._received.violations(companies),
+            verdict.tracebacks(self._folder / "application.log"),
         ):
             for line in violations:
                 self._violate(line)

@@ -110,6 +110,14 @@ async def test_statuses_and_links(company: Company) -> None:
     assert list(verdict.two_links([company])) == ["company-0: 1 logins while a link was up"]
 
 
+def test_tracebacks(tmp_path: Path) -> None:
+    log = tmp_path / "application.log"
+    log.write_text("ERROR handler failed: HandlerFault\n")
+    assert list(verdict.tracebacks(log)) == []
+    log.write_text("ERROR its supervisor failed\nTraceback (most recent call last):\n  File\n")
+    assert list(verdict.tracebacks(log)) == ["the application logged a traceback after 'ERROR its supervisor failed'"]
+
+
 def test_growth_is_a_share_in_so_many_seconds() -> None:
     assert growth([(0.0, 90), (300.0, 100), (600.0, 110)], 600) == pytest.approx(0.2)
     assert growth([(0.0, 100), (300.0, 100)], 600) == 0

@@ -89,6 +89,14 @@ class Received:
                 yield f"{company_id}: message {message_id} came {count} times as if it were new"
 
 
+def tracebacks(log: Path) -> Iterator[str]:
+    """The application logs no error that nobody has foreseen; of a handler that fails it logs a line."""
+    lines = log.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("Traceback"):
+            yield f"the application logged a traceback after {lines[max(0, number - 1)]!r}"
+
+
 def statuses(companies: Sequence[Company]) -> Iterator[str]:
     """Every session is in the status that its last fault calls for."""
     for company in companies:
