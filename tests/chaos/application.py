@@ -124,7 +124,7 @@ class Application:
                 return {"metrics": (await self._pool.get_metrics()).model_dump(exclude={"workers"})}
             case "threads":
                 names = Counter(thread.name.rstrip("0123456789-") for thread in threading.enumerate())
-                return {"threads": names}
+                return {"threads": names, "tasks": len(list(Path("/proc/self/task").iterdir()))}
             case "be quiet":
                 self._talking.cancel()
         return {}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
 
 import anyio
 
 from wasessionpool.testing import Contact, Phone
+
+IN_HAND: Final = 5.0
+"""Seconds that neonize may have a message in hand which it has acknowledged, on a machine that is busy."""
 
 
 @dataclass(eq=False)
 class Company:
     """A company, its phone, the contact that it speaks with, and what becomes of what they write.
 
-    ``expected`` is the status that its last fault calls for. ``cut_short`` counts how often neonize was, with what it
-    had acknowledged for the session: by the death of its worker, or by an event that ended it. ``void`` are ids of
-    messages that nobody has to have: their device was unlinked before it took them.
+    ``expected`` is the status that its last fault calls for. ``cuts`` are the times, from and to, in which neonize was
+    cut short with what it had acknowledged: by the death of its worker, or by an event that ended it. ``void`` are ids
+    of messages that nobody has to have: their device was unlinked before it took them.
     """
 
     id: str
@@ -25,7 +30,7 @@ class Company:
     reason: str | None = None
     status: str = ""
     said_reason: str | None = None
-    cut_short: int = 0
+    cuts: list[tuple[float, float]] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     void: set[str] = field(default_factory=set)
     struck: anyio.Lock = field(default_factory=anyio.Lock)
@@ -36,6 +41,11 @@ class Company:
         self.status, self.said_reason = status, reason
         self._changed.set()
         self._changed = anyio.Event()
+
+    def cut_short(self, seconds: float) -> None:
+        """Note that within so many seconds neonize is; what it had a moment before may be lost, too."""
+        now = datetime.now(UTC).timestamp()
+        self.cuts.append((now - IN_HAND, now + seconds))
 
     @property
     def up(self) -> bool:

@@ -16,10 +16,6 @@ def born(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
 def descriptors(pid: int) -> Counter[str]:
     """What a process has open, by kind; files by their name."""
     found: Counter[str] = Counter()

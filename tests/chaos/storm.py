@@ -32,8 +32,10 @@ SOON = 25.0
 QUIET = 8.0
 """Seconds of quiet after which a session must still be where it has to be, and is forgiven what its workers died of."""
 JUDGE_MEMORY = 600.0
-"""The length of a run from which on the application's memory is judged, and not only told."""
+"""How many seconds of one process, after it has warmed up for as long, its memory is judged by, and not only told."""
 MOST_GROWTH = 0.01
+MUTE = 20.0
+"""Seconds within which a receipt that ends neonize's client does so, if not at once then at its next login."""
 WORKER_DEATHS = ("kill_worker", "stop_worker", "abort_worker")
 
 logger = logging.getLogger("tests.chaos")
@@ -70,7 +72,7 @@ class Storm:
         self._calm = anyio.Lock()
         """Held by what concerns everybody, so that no session's end is lost in a reset of its line."""
         self._counts: Counter[str] = Counter()
-        self._received = verdict.Received(folder / "incoming")
+        self._received = verdict.Received(folder / "incoming", folder / "wire.log")
 
     async def run(self) -> None:
         options = self._options
@@ -131,7 +133,8 @@ class Storm:
             if step.fault in STRIKES:
                 async with company.struck:
                     self._note(step, company)
-                    company.cut_short += step.fault == "mute"
+                    if step.fault == "mute":
+                        company.cut_short(MUTE)
                     await STRIKES[step.fault](company.phone, step, company.contact.number)
                     company.phone.end_faults()
             elif step.fault in ("unlink", "log_out", "replace", "ban"):
@@ -240,7 +243,7 @@ class Storm:
             return
         for worker in await self.subject.shards():
             if company.id in worker["sessions"]:
-                self._doom(worker)
+                self._doom(worker, SOON)
         refused = company.phone.refused_logins
         company.phone.fail_login(413)
         await company.phone.drop()
@@ -251,18 +254,17 @@ class Storm:
         if not shards:
             return None
         worker = shards[int(step.choice * len(shards))]
-        self._doom(worker)
+        self._doom(worker, 1.0 + (step.seconds or 0) * (step.fault == "stop_worker"))
         pid: int = worker["pid"]
         return pid
 
-    def _doom(self, worker: dict[str, Any]) -> None:
+    def _doom(self, worker: dict[str, Any], seconds: float) -> None:
         logger.info("worker %d of %s is doomed", worker["pid"], ", ".join(worker["sessions"]))
         for company in self._companies:
-            company.cut_short += company.id in worker["sessions"]
+            if company.id in worker["sessions"]:
+                company.cut_short(seconds)
 
     async def _kill_application(self, step: Step) -> None:
-        for worker in await self.subject.shards():
-            self._doom(worker)
         await self.subject.kill()
         await anyio.sleep((step.seconds or 0) / 4)
         await self.subject.start()
@@ -364,7 +366,7 @@ class Storm:
         logger.info("memory: %s", [used for _, used in self.subject.samples])
         slope = footprint.growth(samples, 600)
         self.outcome.figures["memory per 10 min"] = f"{slope:+.1%}"
-        if self._options.minutes * 60 >= JUDGE_MEMORY and slope > MOST_GROWTH:
+        if samples[-1][0] - samples[0][0] >= JUDGE_MEMORY and slope > MOST_GROWTH:
             self._violate(f"the application's memory grows by {slope:.1%} in 10 minutes")
 
     def _violate(self, what: str) -> None:

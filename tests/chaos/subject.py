@@ -152,10 +152,11 @@ class Subject:
     async def _held(self) -> Counter[str]:
         assert self._application is not None
         pid = self._application.pid
-        named: dict[str, int] = (await self.do("threads"))["threads"]
+        answer = await self.do("threads")
+        named: dict[str, int] = answer["threads"]
         passing = sum(count for name, count in named.items() if name.startswith("AnyIO worker"))
         workers = Counter(f"{worker['role']} workers" for worker in (await self.do("workers"))["workers"])
-        return workers + footprint.descriptors(pid) + Counter(threads=footprint.threads(pid) - passing)
+        return workers + footprint.descriptors(pid) + Counter(threads=answer["tasks"] - passing)
 
     def _hear(self, line: dict[str, Any]) -> None:
         company = self._companies[line["company_id"]]

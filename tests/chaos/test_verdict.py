@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,28 +70,38 @@ async def test_sends(company: Company, tmp_path: Path) -> None:
 
 
 async def test_what_was_received(company: Company, tmp_path: Path) -> None:
-    incoming = Journal(path := tmp_path / "incoming")
-    company.written = {str(number): f"in company-0 {number}" for number in range(102)}
-    company.void = {"0"}
-    received = verdict.Received(path)
-    [line] = received.violations([company])
-    assert "101 received messages lost" in line
-    company.cut_short = 1
+    incoming, wire = Journal(path := tmp_path / "incoming"), tmp_path / "wire.log"
+    ids = [f"3EB0{number:04}" for number in range(102)]
+    company.written = {message_id: f"in company-0 {number}" for number, message_id in enumerate(ids)}
+    company.void = set(ids[2:])
+    now = datetime.now(UTC)
+    wire.write_text(
+        f'{now.isoformat()} 79680000000:1 ← <receipt id="{ids[1]}" to="7779000000000@lid" type="inactive"/>\n'
+    )
+    received = verdict.Received(path, wire)
+    assert list(received.violations([company]))[:2] == [
+        "company-0: 'in company-0 0' was not taken, and is lost",
+        "company-0: 'in company-0 1' was taken, and is lost",
+    ]
+    company.void.add(ids[0])
+    company.cuts = [(now.timestamp() - 9, now.timestamp() - 4)]
+    assert list(received.violations([company])) == ["company-0: 'in company-0 1' was taken, and is lost"]
+    company.cut_short(1)
     assert list(received.violations([company])) == []
     company.void = set()
-    [line] = received.violations([company])
-    assert "102 received messages lost" in line
+    company.cuts = [(0.0, now.timestamp() + 1)]
+    assert list(received.violations([company])) == ["company-0: 102 messages lost, neonize was cut short 1 times"]
 
-    company.cut_short = 2
+    company.cuts *= 2
     for redelivered in (False, True):
-        incoming.write(company_id=company.id, text="in company-0 1", id="1", redelivered=redelivered)
+        incoming.write(company_id=company.id, text="in company-0 1", id=ids[1], redelivered=redelivered)
     assert list(received.violations([company])) == []
     assert len(received.missing([company])[company]) == 101
-    incoming.write(company_id=company.id, text="in company-0 1", id="1", redelivered=False)
-    incoming.write(company_id="company-1", text="in company-0 2", id="2", redelivered=False)
+    incoming.write(company_id=company.id, text="in company-0 1", id=ids[1], redelivered=False)
+    incoming.write(company_id="company-1", text="in company-0 2", id=ids[2], redelivered=False)
     assert list(received.violations([company])) == [
         "company-1 got 'in company-0 2'",
-        "company-0: message 1 came 2 times as if it were new",
+        "company-0: message 3EB00001 came 2 times as if it were new",
     ]
 
 

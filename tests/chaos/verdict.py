@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from .company import Company
 from .journal import read
 
+RECEIPT_ID = re.compile(r'\bid="([0-9A-F]+)"')
 LOST_AT_ONCE = 101
 """Messages of a session that may be lost where neonize is cut short: it had them, and had acknowledged them."""
 
@@ -50,11 +53,23 @@ def sends(companies: Sequence[Company], outgoing: Path) -> Iterator[str]:
                 yield f"{company.id}: {text!r} is there {count} times, {most} expected at most"
 
 
+def acknowledgements(wire: Path) -> dict[str, float]:
+    """Return when devices acknowledged messages, by their ids."""
+    found: dict[str, float] = {}
+    with wire.open() as lines:
+        for line in lines:
+            if "← <receipt" in line and 'type="retry"' not in line:
+                time = datetime.fromisoformat(line.split(" ", 1)[0]).timestamp()
+                found |= dict.fromkeys(RECEIPT_ID.findall(line), time)
+    return found
+
+
 class Received:
     """What the application's durable handler has written down."""
 
-    def __init__(self, incoming: Path) -> None:
+    def __init__(self, incoming: Path, wire: Path) -> None:
         self._path = incoming
+        self._wire = wire
 
     def missing(self, companies: Sequence[Company]) -> dict[Company, list[str]]:
         """Return the texts that were taken by a device and are not written down."""
@@ -71,13 +86,14 @@ class Received:
 
     def violations(self, companies: Sequence[Company]) -> Iterator[str]:
         """Losses beyond what is documented, what came twice without saying so, and what went to the wrong company."""
+        taken = acknowledgements(self._wire)
         for company, texts in self.missing(companies).items():
-            untaken = company.untaken()
-            if len(texts) > LOST_AT_ONCE * company.cut_short:
-                yield (
-                    f"{company.id}: {len(texts)} received messages lost ({', '.join(texts[:5])}), "
-                    f"{len(untaken)} of all not taken by the device, neonize was cut short {company.cut_short} times"
-                )
+            times = {text: taken.get(message_id, 0.0) for message_id, text in company.written.items()}
+            for text in texts:
+                if not any(begun <= times[text] <= ended for begun, ended in company.cuts):
+                    yield f"{company.id}: {text!r} was {'taken' if times[text] else 'not taken'}, and is lost"
+            if len(texts) > LOST_AT_ONCE * len(company.cuts):
+                yield f"{company.id}: {len(texts)} messages lost, neonize was cut short {len(company.cuts)} times"
         new: Counter[tuple[str, str]] = Counter()
         for entry in read(self._path):
             if not entry["redelivered"]:
