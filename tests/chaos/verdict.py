@@ -92,7 +92,7 @@ class Received:
             for text in texts:
                 if not any(begun <= times[text] <= ended for begun, ended in company.cuts):
                     yield f"{company.id}: {text!r} was {'taken' if times[text] else 'not taken'}, and is lost"
-            if len(texts) > LOST_AT_ONCE * len(company.cuts):
+            if company.cuts and len(texts) > LOST_AT_ONCE * len(company.cuts):
                 yield f"{company.id}: {len(texts)} messages lost, neonize was cut short {len(company.cuts)} times"
         new: Counter[tuple[str, str]] = Counter()
         for entry in read(self._path):
