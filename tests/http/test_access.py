@@ -27,6 +27,7 @@ CALLS = {
     "get_session": ("GET", f"/sessions/{COMPANY}"),
     "explain_session": ("GET", f"/sessions/{COMPANY}/explain"),
     "get_metrics": ("GET", "/metrics"),
+    "get_prometheus_metrics": ("GET", "/metrics/prometheus"),
     "send_message": ("POST", f"/sessions/{COMPANY}/messages"),
     "create_session": ("POST", "/sessions"),
     "delete_session": ("DELETE", f"/sessions/{COMPANY}"),
@@ -113,6 +114,8 @@ async def test_a_company_out_of_reach_is_as_unknown_as_one_that_is_not_there(ser
         answer = await call(service, name, key=key)
         if name == "list_sessions":
             assert answer.json() == {"success": True, "count": 0, "sessions": [], "metrics": NOTHING}
+        elif name == "get_prometheus_metrics":
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         elif name == "get_metrics":
             assert answer.json() == {"success": True, "metrics": NOTHING}
         else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from wasessionpool import QRCode, SessionStatus, Status
+from wasessionpool.hooks import prometheus
 from wasessionpool.http.bodies import SessionBody, TransitionBody
 from wasessionpool.models import Transition
 from wasessionpool.testing import FakeLink
@@ -246,6 +248,25 @@ async def test_metrics(service: Service) -> None:
     assert set(body) == {"success", "metrics"}
     assert body["metrics"]["totalSessions"] == body["metrics"]["messagesSent"] == 1
     assert {"errors", "reconnects", "workers", "workerRestarts"} <= set(body["metrics"])
+
+
+async def test_metrics_for_prometheus(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    await service.connect()
+    await service.send()
+    answer = await service.get("/metrics/prometheus")
+    assert answer.status_code == 200
+    media_type, text = prometheus.render(await service.pool.get_metrics())
+    assert answer.headers["content-type"] == media_type
+    assert any(line.endswith("messages_sent_total 1.0") for line in answer.text.splitlines()), answer.text
+    assert {line.split(" ")[0] for line in text.decode().splitlines()} == {
+        line.split(" ")[0] for line in answer.text.splitlines()
+    }
+    assert COMPANY not in answer.text
+    monkeypatch.delitem(sys.modules, prometheus.__name__)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    answer = await service.get("/metrics/prometheus")
+    assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
+    assert "pip install 'wasessionpool[prometheus]'" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])

@@ -81,6 +81,7 @@ def test_the_paths_are_the_documented_ones(document: dict[str, Any]) -> None:
         "/sessions/{companyId}/messages",
         "/sessions/{companyId}/explain",
         "/metrics",
+        "/metrics/prometheus",
         "/health",
         "/health/ready",
     }

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     **dict.fromkeys(CORE, VALUES | {"abc"} | CORE),
     **{backend: VALUES | {"abc", backend} for backend in BACKENDS},
     "__init__": VALUES | {"abc"} | CORE,
-    "http": VALUES | {"abc", "http"} | CORE,
+    "http": VALUES | {"abc", "http", "hooks"} | CORE,
     "fastapi": VALUES | {"abc", "http", "fastapi"} | CORE,
 }
 FREE = ADAPTERS | {"testing"}

@@ -40,6 +40,12 @@ REASONS: dict[int, tuple[str, str, str, dict[str, Any]]] = {
     423: ("WhatsApp restricts the account or the recipient", "account_restricted", "No cold sends for now", {}),
     429: ("Too many messages or requests", "rate_limit_exceeded", "Rate limit exceeded", {"retryAfter": 45000}),
     500: ("The service failed", "internal_error", "The request failed; the log says more", {}),
+    501: (
+        "The extra prometheus is not installed",
+        "not_implemented",
+        "prometheus-client not found: pip install 'wasessionpool[prometheus]'",
+        {},
+    ),
     502: (
         "WhatsApp refused the message",
         "message_rejected",

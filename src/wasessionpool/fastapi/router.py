@@ -164,6 +164,12 @@ def _add_session(router: APIRouter) -> None:
 
 def _add_metrics(router: APIRouter) -> None:
     router.get("/metrics", dependencies=SCHEMES, response_model=Metrics, responses=errors())(get_metrics)
+    router.get(
+        "/metrics/prometheus",
+        dependencies=SCHEMES,
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors(501)},
+    )(get_prometheus_metrics)
 
 
 def add_health(router: APIRouter, *, in_schema: bool = True) -> None:
@@ -273,6 +279,12 @@ async def explain_session(
 async def get_metrics(calls: TheCalls, grant: TheGrant) -> Response:
     """Count sessions and messages since the service started."""
     return respond(await calls.get_metrics(grant))
+
+
+async def get_prometheus_metrics(calls: TheCalls, grant: TheGrant) -> Response:
+    """Give the pool's figures to Prometheus; a key that is limited to companies is refused."""
+    media_type, text = await calls.get_prometheus_metrics(grant)
+    return Response(text, media_type=media_type)
 
 
 async def get_health() -> Response:

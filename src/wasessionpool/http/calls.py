@@ -112,6 +112,19 @@ class Calls:
             return Metrics(metrics=PoolMetricsBody.of(await self.pool.get_metrics()))
         return Metrics(metrics=SessionCounts.of(await self._sessions(grant)))
 
+    async def get_prometheus_metrics(self, grant: Grant) -> tuple[str, bytes]:
+        """Return the content type and the text that Prometheus reads; they are of the whole pool, so not for every key.
+
+        Raises ``HttpError`` 403 for a key that is limited to companies, 501 where the extra is missing.
+        """
+        if grant.companies is not None:
+            raise HttpError(403, "forbidden", "This key is limited to companies, and these figures are of all of them")
+        try:
+            from ..hooks.prometheus import render
+        except ConfigurationError as error:
+            raise HttpError(501, "not_implemented", error.message) from None
+        return render(await self.pool.get_metrics())
+
     async def _sessions(self, grant: Grant) -> list[SessionStatus]:
         return [status for status in await self.pool.get_sessions() if grant.reaches(status.company_id)]
 

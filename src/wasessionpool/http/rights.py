@@ -20,6 +20,7 @@ NEEDED: Mapping[str, Right | None] = {
     "get_session": "read",
     "explain_session": "read",
     "get_metrics": "read",
+    "get_prometheus_metrics": "read",
     "send_message": "send",
     "create_session": "manage",
     "delete_session": "manage",
