@@ -100,7 +100,8 @@ def _connected(status: SessionStatus, now: datetime) -> list[str]:
         said.append("WhatsApp's server did not answer when it was asked: if it goes on, the link is made anew.")
     if status.restriction == "reach_out":
         until = f" {_at(status.restricted_until, now)}" if status.restricted_until else ""
-        ends = f"this ends{until}." if until else "WhatsApp did not say until when."
+        tried = "WhatsApp did not say until when: each 6 h one message is let through, and ends this where it is taken."
+        ends = f"this ends{until}." if until else tried
         said.append(f"WhatsApp lets it answer, but not write to people who never wrote to it; {ends}")
     return said or ["Messages are sent and received."]
 

@@ -59,6 +59,7 @@ class KeyedSend:
         self.send_id: str | None = None
         self.handed_over = False
         self.replaced = False
+        """Whether what is on the shelf by this key is another send's by now, or nothing."""
         self.outcome: SentMessage | WhatsAppPoolError | None = None
         self.settled = anyio.Event()
         self._shelf = shelf
@@ -180,8 +181,10 @@ class KeyedSends:
             del self._running[send.name]
 
     async def forget(self) -> None:
-        """Forget every key of the session."""
-        async for name, _ in self._shelf.scan(self._prefix):
+        """Forget every key of the session, also of sends under way."""
+        for send in self._running.values():
+            send.replaced = True
+        for name in [name async for name, _ in self._shelf.scan(self._prefix)]:
             await self._shelf.delete(name)
 
     def _begin(self, send: KeyedSend) -> KeyedSend:

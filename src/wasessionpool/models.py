@@ -183,6 +183,19 @@ class Transition(Frozen):
     reason: DisconnectReason | None = None
 
 
+class ReachOut(Frozen):
+    """WhatsApp refused (463) a message to a stranger, the ``recipient``; ``restricted``: it refuses all of them.
+
+    ``until`` says how long (``None``: unknown), ``tried_at`` when a message was let through to find that out.
+    """
+
+    recipient: str
+    refused_at: datetime
+    restricted: bool = False
+    until: datetime | None = None
+    tried_at: datetime | None = None
+
+
 class SessionRecord(Frozen):
     """What the pool remembers of a session between two runs; ``desired`` is what the user asked for last.
 
@@ -206,11 +219,17 @@ class SessionRecord(Frozen):
     created_at: datetime
     connected_at: datetime | None = None
     restricted_until: datetime | None = None
+    reach_out: ReachOut | None = None
 
     @property
     def key(self) -> SessionKey:
         """The session that the record is of."""
         return SessionKey(self.company_id, self.device)
+
+    def restriction(self, now: datetime) -> ReachOut | None:
+        """Return the restriction by which the account may not write to strangers, where there is one at this time."""
+        held = self.reach_out
+        return held if held and held.restricted and (held.until is None or held.until > now) else None
 
     def blank(self) -> SessionRecord:
         """Return the record of the same session as it is before it was ever linked."""

@@ -286,10 +286,11 @@ class WhatsAppSessionPool:
         Over the limit it raises ``RateLimitExceeded``, or with ``wait`` it waits its turn. ``timeout`` (seconds) is for
         all of it, that turn and the sends ahead included; it ends the waiting, not a send that has begun.
         Raises, in this order, ``InvalidCompanyId``, ``InvalidMessage``, ``InvalidRecipient``, ``SessionNotFound``,
-        ``AuthenticationRequired``, ``SessionNotConnected``, ``RateLimitExceeded``; then ``SessionNotConnected`` where
-        the sends ahead took too long and nothing was sent, ``MessageRejected``, ``RecipientNotOnWhatsapp``, or
-        ``SendTimeout``: then it is unknown whether the message went out. Should it become known, an event with the
-        ``send_id`` of that error tells.
+        ``AuthenticationRequired``, ``SessionNotConnected``, ``AccountRestricted`` where the account may not write to a
+        stranger now, ``RateLimitExceeded``, ``RecipientNotOnWhatsapp``; then ``SessionNotConnected`` where the turn
+        did not come in time and nothing was sent, ``RecipientRestricted``, ``AccountRestricted`` or
+        ``MessageRejected`` where WhatsApp refused, or ``SendTimeout``: then it is unknown whether the message went
+        out. Should it become known, an event with the ``send_id`` of that error tells.
 
         By an ``idempotency_key`` (1–255 printable ASCII characters, else ``InvalidMessage``) a message is sent once,
         also by a program that was killed and tries again: for 24 h the same key waits for the send that is under way,

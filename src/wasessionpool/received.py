@@ -8,7 +8,7 @@ from typing import Any
 from .contacts import Contacts
 from .events import ContactEvent, Event, MessageEditedEvent, MessageEvent, MessageRevokedEvent, ReactionEvent
 from .links import InboxItem
-from .models import SentMessage
+from .models import Contact, SentMessage
 from .operations import Operation
 from .standing import Standing
 
@@ -16,7 +16,10 @@ ABOUT = ("chat", "sender", "from_me", "is_group", "timestamp")
 
 
 class Received:
-    """Makes the events of one session; ``reply`` and ``call`` are what a message's own methods do."""
+    """Makes the events of one session; ``reply`` and ``call`` are what a message's own methods do.
+
+    ``heard`` is told whose chat with us it came from.
+    """
 
     def __init__(
         self,
@@ -24,10 +27,12 @@ class Received:
         *,
         reply: Callable[..., Awaitable[SentMessage]],
         call: Callable[[Operation], Awaitable[None]],
+        heard: Callable[[Contact], None],
     ) -> None:
         self._standing = standing
         self._reply = reply
         self._call = call
+        self._heard = heard
         self._contacts = Contacts()
 
     def event(self, item: InboxItem) -> Event:
@@ -36,6 +41,8 @@ class Received:
         standing.active()
         if not item.redelivered:
             standing.pulse.inbound(message.timestamp)
+        if not message.is_group:
+            self._heard(message.chat)
         if not message.from_me and (met := self._contacts.meet(message.sender, message.sender_name)):
             contact, name = met
             standing.emit(ContactEvent, contact=contact, name=name)

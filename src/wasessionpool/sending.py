@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypedDict
 
@@ -26,7 +26,9 @@ from .errors import (
 from .events import MessageSentEvent
 from .idempotency import KeyedSend, KeyedSends
 from .messages import OutgoingMessage, to_message
-from .models import SentMessage, SessionKey
+from .models import Contact, SentMessage, SessionKey
+from .recipients import Acquaintance, Recipients
+from .restrictions import Restriction
 from .standing import Standing
 
 logger = logging.getLogger(__name__)
@@ -51,12 +53,15 @@ class _Send:
         message: OutgoingMessage,
         reservation: Reservation,
         keyed: KeyedSend | None,
+        *,
+        stranger: bool,
     ) -> None:
         self.id = id
         self.to = to
         self.message = message
         self.reservation = reservation
         self.keyed = keyed
+        self.stranger = stranger
         self.outcome: SentMessage | WhatsAppPoolError | None = None
         self.settled = anyio.Event()
         self.followed = anyio.CancelScope()
@@ -66,7 +71,8 @@ class _Send:
 class SendLine:
     """The line in which a session's sends wait for the one ahead, at most ``send_timeout`` seconds for each.
 
-    ``live`` returns the live connection or raises; ``stall`` ends the link of a connection that hangs.
+    ``live`` returns the live connection or raises; ``stall`` ends the link of a connection that hangs; ``save`` stores
+    the session's record, where it still can be.
     """
 
     def __init__(
@@ -77,18 +83,22 @@ class SendLine:
         *,
         live: Callable[[], Connection],
         stall: Callable[[Connection, str], None],
+        save: Callable[[], Awaitable[None]],
     ) -> None:
         self._key = key
         self._standing = standing
         self._backends = backends
         self._live = live
         self._stall = stall
+        self._save = save
         self._turn = anyio.Semaphore(1, max_value=1)
         self._sends: set[_Send] = set()
         self.waiting = 0
         """How many calls wait for the limit or for the sends ahead."""
         self._keyed = KeyedSends(key, backends.shelf)
         self._closing = anyio.Event()
+        self._recipients = Recipients(key, backends)
+        self._restriction = Restriction(standing, backends.clock)
 
     async def send(
         self,
@@ -119,9 +129,15 @@ class SendLine:
         for send in self._sends:
             send.followed.cancel()
 
-    async def forget(self) -> None:
-        """Forget everything that is kept of the session's sends; raises ``StorageError``."""
-        await self._keyed.forget()
+    def heard(self, contact: Contact) -> None:
+        """Somebody wrote to us, and is no stranger from now on."""
+        self._recipients.heard(contact)
+
+    async def forget(self, *, keys: bool) -> None:
+        """Forget the account's recipients, and with ``keys`` all that is kept of its sends; raises ``StorageError``."""
+        await self._recipients.forget()
+        if keys:
+            await self._keyed.forget()
 
     async def _send(
         self, address: Address, content: OutgoingMessage, deadline: float, wait: bool, keyed: KeyedSend | None
@@ -143,14 +159,28 @@ class SendLine:
     async def _begin(
         self, address: Address, content: OutgoingMessage, keyed: KeyedSend | None, *, wait: bool, deadline: float
     ) -> _Send:
-        self._usable()
-        reservation = await self._reserve(address, until=deadline if wait else -math.inf)
-        try:
-            return await self._hand_over(address, content, reservation, keyed, deadline)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await reservation.release()
-            raise
+        connection = self._usable()
+        with self._until(deadline):
+            found = await self._recipients.find(address)
+            stranger = found is not Acquaintance.KNOWN
+            if stranger:
+                self._restriction.check()
+            reservation = await self._reserve(address, until=deadline if wait else -math.inf)
+            try:
+                await self._recipients.require_account(address, found, connection)
+                id_ = str(ULID.from_datetime(self._backends.clock.now()))
+                send = _Send(id_, address, content, reservation, keyed, stranger=stranger)
+                await self._hand_over(send)
+                return send
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await reservation.release()
+                raise
+        raise SessionNotConnected(
+            f"session {self._key}: nothing was sent, its turn did not come in time",
+            status=self._standing.status,
+            reason=self._standing.reason,
+        )
 
     async def drain(self) -> None:
         """Begin no send any more, and wait for those that the driver has."""
@@ -176,36 +206,23 @@ class SendLine:
                 await self._closing.wait()
             self._usable()
 
-    async def _hand_over(
-        self,
-        address: Address,
-        content: OutgoingMessage,
-        reservation: Reservation,
-        keyed: KeyedSend | None,
-        deadline: float,
-    ) -> _Send:
-        send = _Send(str(ULID.from_datetime(self._backends.clock.now())), address, content, reservation, keyed)
-        with self._until(deadline):
-            await self._turn.acquire()
-            try:
-                if keyed is None:
+    async def _hand_over(self, send: _Send) -> None:
+        await self._turn.acquire()
+        try:
+            if send.keyed is None:
+                self._start(send)
+            else:
+                self._usable()
+                async with send.keyed.noted(send.id):
                     self._start(send)
-                else:
-                    self._usable()
-                    async with keyed.noted(send.id):
-                        self._start(send)
-            except BaseException:
-                self._turn.release()
-                raise
-            return send
-        raise SessionNotConnected(
-            f"session {self._key}: nothing was sent, its turn did not come in time",
-            status=self._standing.status,
-            reason=self._standing.reason,
-        )
+        except BaseException:
+            self._turn.release()
+            raise
 
     def _start(self, send: _Send) -> None:
         connection = self._usable()
+        if send.stranger:
+            self._restriction.admit()
         send.handed_over_at = self._backends.clock.monotonic()
         self._sends.add(send)
         self._backends.tasks.start_soon(self._follow, send, connection, name=f"send of {self._key}")
@@ -227,6 +244,9 @@ class SendLine:
             await self._settle(send, outcome)
             if send.keyed is not None:
                 self._keyed.over(send.keyed)
+        if self._restriction.unsaved:
+            self._restriction.unsaved = False
+            await self._save()
 
     async def _give_up(self, send: _Send, connection: Connection) -> None:
         await self._backends.clock.sleep(self._backends.settings.send_timeout)
@@ -252,10 +272,13 @@ class SendLine:
         unknown, late = isinstance(outcome, SendTimeout), send.outcome is not None
         if unknown and late:
             return
+        if send.stranger:
+            outcome = self._restriction.weigh(send.to, outcome)
         send.outcome = outcome
         if isinstance(outcome, SentMessage):
             self._standing.sent()
             self._backends.send_latency.observe(self._backends.clock.monotonic() - send.handed_over_at)
+            self._recipients.wrote(send.to)
             self._standing.emit(
                 MessageSentEvent, message_id=outcome.id, to=outcome.to, timestamp=outcome.timestamp, send_id=send.id
             )
@@ -263,6 +286,7 @@ class SendLine:
             if not late:
                 self._standing.counts.sends_failed[outcome.code] += 1
             self._standing.error(outcome.code, outcome.message, send.id)
+            self._restriction.tell()
         await self._note(send, outcome)
         if late:
             return

@@ -52,7 +52,10 @@ class Supervisor:
     def __init__(self, record: SessionRecord, backends: Backends) -> None:
         self.key = record.key
         self.standing = Standing(record, backends.bus, backends.clock)
-        received = Received(self.standing, reply=self.reply, call=self.call_soon)
+        self.sends = SendLine(
+            self.key, self.standing, backends, live=self._live, stall=self._stall, save=self._save_changes
+        )
+        received = Received(self.standing, reply=self.reply, call=self.call_soon, heard=self.sends.heard)
         self.inbound = Inbound(self.standing, backends.bus, received.event, keep=backends.settings.inbox_keep)
         self._backends = backends
         self._fence = 0
@@ -64,7 +67,6 @@ class Supervisor:
         self.changing = anyio.Lock()
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
-        self.sends = SendLine(self.key, self.standing, backends, live=self._live, stall=self._stall)
         self._retries = Retries(self.standing, backends)
         self._idleness = Idleness(self.standing, backends.settings, backends.clock)
         self._link: Link | None = None
@@ -165,8 +167,7 @@ class Supervisor:
         if self.standing.status is not Status.LOGGED_OUT:
             self.standing.link_ended(LinkEnded(reason=DisconnectReason.LOGGED_OUT))
         async with self._owned():
-            if forget:
-                await self.sends.forget()
+            await self.sends.forget(keys=forget)
             await self._backends.store.delete(self.key)
             self.inbound.forget()
             if not forget:
@@ -281,6 +282,12 @@ class Supervisor:
 
     async def _save(self) -> None:
         await self._backends.store.put(self.standing.record, self._fence)
+
+    async def _save_changes(self) -> None:
+        """Save between links, unless the session was given up or forgotten meanwhile."""
+        async with self.changing:
+            if self.running:
+                await self._save_quietly()
 
     async def _save_quietly(self) -> None:
         try:

@@ -89,6 +89,7 @@ class PoolSettings(BaseModel):
         default={}
     )
     """Companies that have another limit than ``rate_limit_max``; JSON in the environment."""
+    check_recipients: bool = True
     rate_limit_fallback_share: float = Field(default=0.5, gt=0, le=1)
     """The share of the limits that each process keeps to while Redis cannot be asked; needs ``redis_url``."""
     health_check_interval: Seconds = 30.0

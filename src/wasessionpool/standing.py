@@ -80,6 +80,7 @@ class Standing:
         record = self.record
         error, error_at = self._last_error or (None, None)
         connected = self.status is Status.CONNECTED
+        reach_out = record.restriction(self._clock.now())
         return SessionStatus(
             company_id=record.company_id,
             device=record.device,
@@ -95,7 +96,8 @@ class Standing:
             disconnect_reason=None if connected else self.reason,
             reconnect_attempts=0 if connected else self.attempt,
             next_retry_at=self.next_retry_at,
-            restricted_until=record.restricted_until,
+            restriction="reach_out" if reach_out else None,
+            restricted_until=record.restricted_until or (reach_out.until if reach_out else None),
             qr=self.qr,
             pairing_code=self.pairing_code,
             messages_sent=self.counts.messages_sent,

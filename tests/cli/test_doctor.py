@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from wasessionpool.cli import doctor
+from wasessionpool.shelves.directory import DirectoryShelf
 
 
 def findings(command: Any, *arguments: str, code: int, **env: str) -> dict[str, dict[str, str]]:
@@ -59,6 +61,42 @@ def test_what_is_damaged_open_or_left_over_is_named_with_what_to_do(command: Any
     }
     assert found["left over"]["detail"].startswith("962303:sales (never linked); to see what is old enough to go: ")
     assert found["left over"]["detail"].endswith(f"wasessionpool prune --session-path {sessions}")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_shelf_is_read_and_left_as_it_is(tmp_path: Path, damaged: bool) -> None:
+    kept = DirectoryShelf(tmp_path / "a?b#c")
+    assert doctor.shelf(kept.path.parents[1]) == doctor.Finding("shelf", "ok", "nothing kept yet")
+    assert not kept.path.parent.exists()
+
+    async def keep() -> None:
+        async with kept:
+            await kept.put("key", b"value")
+
+    anyio.run(keep)
+    assert doctor.shelf(kept.path.parents[1]) == doctor.Finding("shelf", "ok", "readable")
+    if damaged:
+        kept.path.write_bytes(b"x" * 8192)
+        finding = doctor.shelf(kept.path.parents[1])
+        assert (finding.check, finding.outcome) == ("shelf", "fail")
+        assert f"{kept.path} is damaged: file is not a database; " in finding.detail
+        assert kept.path.read_bytes() == b"x" * 8192
+        anyio.run(keep)
+        finding = doctor.shelf(kept.path.parents[1])
+        assert (finding.outcome, "pool.db.damaged was put aside" in finding.detail) == ("warn", True)
+
+
+def test_prune_leaves_the_shelf_alone(command: Any, sessions: Path) -> None:
+    shelf = DirectoryShelf(sessions)
+
+    async def keep() -> None:
+        async with shelf:
+            await shelf.put("key", b"value")
+
+    anyio.run(keep)
+    assert command("prune", "--session-path", str(sessions), "--older-than", "0", "--yes").returncode == 0
+    assert doctor.shelf(sessions).detail == "readable"
+    anyio.run(keep)
 
 
 def test_a_missing_path_is_fine_and_stays_missing(command: Any, tmp_path: Path) -> None:

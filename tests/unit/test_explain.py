@@ -64,7 +64,7 @@ def test_a_device_is_named() -> None:
             "It is linked to +79686484488, and has been connected for 3 h.",
         ),
         ({"health": "suspect"}, "did not answer when it was asked"),
-        ({"restriction": "reach_out"}, "WhatsApp did not say until when."),
+        ({"restriction": "reach_out"}, "WhatsApp did not say until when: each 6 h one message is let through"),
         ({"restriction": "reach_out", "restricted_until": after(days=3)}, "ends in 3 d, at 2026-01-04 12:00 UTC."),
     ],
 )

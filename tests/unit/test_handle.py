@@ -52,6 +52,7 @@ async def test_operations_reach_the_link_as_they_are_meant(open_pool: OpenPool, 
         await session.react("C", "👍", chat=GROUP, sender=BOB)
         assert [message.text for _, message in driver.link.sent] == ["hi", "hi again"]
         assert driver.link.operations == [
+            CheckNumbers(numbers=("79001234567",)),
             ShowTyping(chat=BOB, state="composing"),
             ShowTyping(chat=GROUP, state="recording"),
             MarkRead(message_ids=("A", "B"), chat=BOB, sender=BOB),

@@ -15,6 +15,7 @@ CONTRACT = {
     "rate_limit_window": 60.0,
     "rate_limit_recipient_max": 30,
     "rate_limit_overrides": {},
+    "check_recipients": True,
     "rate_limit_fallback_share": 0.5,
     "health_check_interval": 30.0,
     "health_failures": 2,
@@ -62,6 +63,7 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch, name: str
         "provider": ("neonize", "neonize"),
         "session_path": ("/srv/x", Path("/srv/x")),
         "autostart": ("no", False),
+        "check_recipients": ("no", False),
         "rate_limit_overrides": ('{"962302": 5}', {"962302": 5}),
         "redis_url": ("redis://127.0.0.1/0", "redis://127.0.0.1/0"),
     }.get(name) or (

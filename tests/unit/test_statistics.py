@@ -40,7 +40,7 @@ HOUR = 3600.0
 
 
 class Shelf(MemoryShelf):
-    """A shelf that counts what is put, waits at its gate, and fails while it is told to."""
+    """A shelf that counts what is put of statistics, waits at its gate, and fails while it is told to."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(now=clock.now)
@@ -49,14 +49,15 @@ class Shelf(MemoryShelf):
         self.error: Exception | None = None
 
     async def get(self, key: str) -> bytes | None:
-        if self.error is not None:
+        if self.error is not None and key.startswith("statistics/"):
             raise self.error
         return await super().get(key)
 
     async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
-        if self.gate is not None:
-            await self.gate.wait()
-        self.puts += 1
+        if key.startswith("statistics/"):
+            if self.gate is not None:
+                await self.gate.wait()
+            self.puts += 1
         return await super().put(key, value, if_absent=if_absent, ttl=ttl)
 
     async def delete(self, key: str) -> bool:
@@ -66,7 +67,7 @@ class Shelf(MemoryShelf):
 
     @property
     def names(self) -> list[str]:
-        return sorted(self._entries)
+        return sorted(key for key in self._entries if key.startswith("statistics/"))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Literal
 import anyio
 from anyio.to_thread import run_sync
 
+from ..shelves.directory import DirectoryShelf
 from ..stores.directory import DirectoryStore
 from .ending import CommandFailed
 from .output import Output
@@ -84,6 +85,7 @@ async def _findings(path: Path) -> AsyncIterator[Finding]:
     store = store_at(path) if await anyio.Path(path).is_dir() else None
     if store is not None:
         yield await run_sync(records, store)
+        yield await run_sync(shelf, path)
         yield await run_sync(modes, path)
         yield await left_over(store)
 
@@ -214,6 +216,18 @@ def records(store: DirectoryStore) -> Finding:
     """Read every session's record."""
     faults = [f"{key}: {fault}" for key in store.known() if (fault := store.fault(key)) is not None]
     return Finding("records", "fail" if faults else "ok", "; ".join(faults) or "all readable")
+
+
+def shelf(path: Path) -> Finding:
+    """Read what is kept for all sessions; the next pool that opens a damaged file puts it aside."""
+    kept = DirectoryShelf(path)
+    fault, damaged = kept.fault(), f"{kept.path.name}.damaged*"
+    if fault is not None:
+        lost = "sends by a key that were made in the last 24 h are forgotten once a pool puts it aside"
+        return Finding("shelf", "fail", f"{fault}; {lost}")
+    if aside := sorted(kept.path.parent.glob(damaged)):
+        return Finding("shelf", "warn", f"{aside[0]} was put aside: look at the disk, then remove it")
+    return Finding("shelf", "ok", "readable" if kept.path.exists() else "nothing kept yet")
 
 
 def modes(path: Path) -> Finding:

@@ -25,6 +25,7 @@ def as_saved(record: SessionRecord, holder: str | None, now: datetime) -> Sessio
     elif holder is None and status not in AT_REST:
         status = Status.DISCONNECTED
         reason = DisconnectReason.SHUTDOWN if record.desired == "running" else reason
+    reach_out = record.restriction(now)
     return SessionStatus(
         company_id=record.company_id,
         device=record.device,
@@ -32,7 +33,8 @@ def as_saved(record: SessionRecord, holder: str | None, now: datetime) -> Sessio
         disconnect_reason=reason,
         phone_number=record.phone_number,
         connected_at=record.connected_at,
-        restricted_until=record.restricted_until,
+        restriction="reach_out" if reach_out else None,
+        restricted_until=record.restricted_until or (reach_out.until if reach_out else None),
     )
 
 

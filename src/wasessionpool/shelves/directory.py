@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -108,6 +108,18 @@ class DirectoryShelf:
                 yield key, value
             last = page[-1][0]
 
+    def fault(self) -> str | None:
+        """Say what is wrong with the file, where there is one, without changing it; blocks as long as the disk does."""
+        if not self.path.exists():
+            return None
+        try:
+            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY)) as connection:
+                found: str = connection.execute("pragma quick_check(1)").fetchone()[0]
+                return None if found == "ok" else f"{self.path} is damaged: {found}"
+        except sqlite3.Error as error:
+            damaged = "is damaged" if _is_damage(error) else "cannot be read"
+            return f"{self.path} {damaged}: {error}"
+
     def _time(self) -> float:
         return self._now().timestamp()
 
@@ -196,6 +208,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         # What is put has to outlive a power cut, too: a send is told by it from one that was never made.
         connection.execute("pragma synchronous = full")
         connection.execute("pragma cache_size = -256")
+        # What is forgotten is not to be read from the file either.
+        connection.execute("pragma secure_delete = on")
         version = connection.execute("pragma user_version").fetchone()[0]
         if version > VERSION:
             raise StorageError(f"{path} was written by a newer version of this library: upgrade it")

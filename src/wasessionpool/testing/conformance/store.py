@@ -11,7 +11,7 @@ import anyio
 
 from ...abc import SessionStore
 from ...errors import StorageError
-from ...models import DisconnectReason, SessionKey, SessionRecord, Status
+from ...models import DisconnectReason, ReachOut, SessionKey, SessionRecord, Status
 from .requirement import Make, opened, refused, require, run_all
 
 S = TypeVar("S", bound=SessionStore)
@@ -61,6 +61,13 @@ def _full() -> SessionRecord:
         metadata={"plan": "gold", "limits": [1, 2.5, None], "nested": {"naïve": True}},
         connected_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
         restricted_until=datetime(2026, 1, 3, tzinfo=UTC),
+        reach_out=ReachOut(
+            recipient="79001234567@s.whatsapp.net",
+            refused_at=datetime(2026, 1, 2, tzinfo=UTC),
+            restricted=True,
+            until=datetime(2026, 1, 4, tzinfo=UTC),
+            tried_at=datetime(2026, 1, 2, 6, tzinfo=UTC),
+        ),
     )
 
 
