@@ -38,7 +38,7 @@ from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
 pytestmark = pytest.mark.anyio
 COMPANY, OTHER = PHONES
 PHONE = PHONES[COMPANY]
-UNTOLD = ("message", "message_sent", "receipt", "presence")
+UNTOLD = ("message", "message_sent", "receipt", "presence", "contact")
 
 
 def told(app: Application, company_id: str = COMPANY) -> list[str]:
