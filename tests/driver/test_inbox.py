@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from wasessionpool.drivers.neonize import inbox
 from wasessionpool.drivers.neonize.inbox import InboxReader, InboxWriter
 from wasessionpool.errors import StorageError
 from wasessionpool.models import Contact, InboundMessage
@@ -81,6 +82,25 @@ async def test_keeps_order_and_ids_until_acknowledged(writer: InboxWriter, open_
         again = await reader.read(0, 100)
         assert [(item.message, item.redelivered) for item in again] == [(message(2), True), (message(4), False)]
         assert again[0].event_id == items[2].event_id
+
+
+async def test_what_came_before_is_no_news(
+    writer: InboxWriter, path: Path, open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = message(1).model_copy(update={"kind": "edited"})
+    async with open_reader() as reader:
+        receive(writer, message(1), message(2))
+        items = await reader.read(0, 100)
+        await reader.acknowledge([item.number for item in items])
+        writer.close()
+        again = InboxWriter(path, 64 * 1024 * 1024)
+        receive(again, message(2), edited, message(1), message(3), message(3))
+        assert [item.message for item in await reader.read(0, 100)] == [edited, message(3)]
+        monkeypatch.setattr(inbox, "REMEMBERED", 1)
+        receive(again, message(4))
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("select count(*) from known").fetchone() == (1,)
+        again.close()
 
 
 async def test_what_is_not_converted_yet_holds_back_what_follows(writer: InboxWriter, open_reader: OpenReader) -> None:

@@ -6,6 +6,7 @@ two apart, and neither waits for the other longer than a commit takes. Both use 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -31,14 +32,19 @@ logger = logging.getLogger(__name__)
 BUSY = 10.0
 """Seconds to wait for the other process's commit, which takes microseconds."""
 
+REMEMBERED = 1_000
+"""Messages of which is kept that they came: WhatsApp sends again what it did not hear to have been taken."""
+
 _SCHEMA = """
 create table if not exists received (
     number integer primary key autoincrement,
     raw blob,
     event_id text,
     content text
-)
+);
+create table if not exists known (identity integer primary key, number integer not null);
 """
+_CONVERT = "update received set raw = null, event_id = ?, content = ? where number = ?"
 T = TypeVar("T")
 Raw = tuple[int, bytes]
 """A number, and a message as neonize told it: protobuf."""
@@ -55,7 +61,7 @@ class InboxWriter:
         try:
             self._connection.execute("pragma auto_vacuum = full")
             self._connection.execute("pragma journal_mode = wal")
-            self._connection.execute(_SCHEMA)
+            self._connection.executescript(_SCHEMA)
             self._page_size: int = self._connection.execute("pragma page_size").fetchone()[0]
         except BaseException:
             self._connection.close()
@@ -76,16 +82,21 @@ class InboxWriter:
             return self._connection.execute(query, (self._converted, limit)).fetchall()
 
     def convert(self, numbers: Sequence[int], messages: Sequence[InboundMessage | None]) -> None:
-        """Make messages readable for the application; ``None`` is no news to it, and removed."""
-        pairs = list(zip(numbers, messages, strict=True))
-        update = "update received set raw = null, event_id = ?, content = ? where number = ?"
-        rows = [(str(ULID()), message.model_dump_json(), number) for number, message in pairs if message is not None]
-        removed = [(number,) for number, message in pairs if message is None]
+        """Make messages readable for the application; ``None``, and what came before, is no news to it and removed."""
         with self._lock:
             with _transaction(self._connection):
-                self._connection.executemany(update, rows)
-                self._connection.executemany("delete from received where number = ?", removed)
+                for number, message in zip(numbers, messages, strict=True):
+                    if message is None or not self._is_new(number, message):
+                        self._connection.execute("delete from received where number = ?", (number,))
+                    else:
+                        row = (str(ULID()), message.model_dump_json(), number)
+                        self._connection.execute(_CONVERT, row)
+                self._connection.execute("delete from known where number <= ?", (numbers[-1] - REMEMBERED,))
             self._converted = numbers[-1]
+
+    def _is_new(self, number: int, message: InboundMessage) -> bool:
+        known = "insert or ignore into known (identity, number) values (?, ?)"
+        return self._connection.execute(known, (_identity(message), number)).rowcount > 0
 
     def close(self) -> None:
         with self._lock:
@@ -175,6 +186,12 @@ class InboxReader:
             raise StorageError(f"the inbox cannot be used: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the inbox cannot be used: {error}") from error
+
+
+def _identity(message: InboundMessage) -> int:
+    """Return a number that no other message of the last few thousand has; its author chooses a message's id."""
+    name = " ".join((message.kind, message.chat.id, message.sender.id, message.message_id))
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
 def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
