@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,18 @@ class Application:
 
     def shard_pids(self) -> list[int]:
         return [worker.pid for worker in self.driver.workers() if worker.role == "shard"]
+
+
+async def lie_in_inbox(session: Path, texts: Sequence[str]) -> None:
+    """Wait until these messages lie in the inbox, and no others."""
+
+    def found() -> list[str | None]:
+        rows = inbox.execute("select content from received order by number")
+        return [json.loads(content)["text"] if content else None for (content,) in rows]
+
+    with closing(sqlite3.connect(f"file:{session / 'inbox'}?mode=ro", uri=True)) as inbox, anyio.fail_after(PATIENCE):
+        while found() != list(texts):  # noqa: ASYNC110 - a file tells nobody
+            await anyio.sleep(0.01)
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, Application, OpenApplication
+from .conftest import BOB, PHONES, Application, OpenApplication, lie_in_inbox
 
 pytestmark = pytest.mark.anyio
 COMPANY = "962302"
@@ -59,13 +60,15 @@ async def test_in_a_group(whatsapp: WhatsAppServer, application: OpenApplication
         assert edited.text == "at six"
 
 
-async def test_what_nobody_asked_for_is_not_kept(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
+async def test_what_nobody_asked_for_is_not_kept(
+    whatsapp: WhatsAppServer, application: OpenApplication, session_path: Path
+) -> None:
     phone, bob = whatsapp.phone(PHONE), whatsapp.contact(BOB)
     async with application(hear=("status",)) as app:
         await app.link(phone)
         sent = await bob.send(PHONE, "kept")
         await bob.edit(PHONE, sent, "not kept")
         await bob.send(PHONE, "kept, too")
-        await phone.wait_delivered()
+        await lie_in_inbox(session_path / COMPANY, ["kept", "kept, too"])
         async with app.pool.events("message", "message_edited") as events:
             assert [(await anext(events)).text for _ in range(2)] == ["kept", "kept, too"]

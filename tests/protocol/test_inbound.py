@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pytest
 from wasessionpool import MessageEvent, Status
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication, lie_in_inbox
 from .test_processes import start
 
 pytestmark = pytest.mark.anyio
@@ -71,13 +69,6 @@ async def test_a_log_out_does_not_wait_behind_messages(whatsapp: WhatsAppServer,
         assert (await app.pool.get_metrics()).events_dropped == 0
 
 
-async def stored(inbox: Path, count: int) -> None:
-    """Wait until so many messages lie in the inbox: those that whatsmeow has acknowledged, and not handed over, die."""
-    with closing(sqlite3.connect(f"file:{inbox}?mode=ro", uri=True)) as database, anyio.fail_after(PATIENCE):
-        while database.execute("select count(*) from received").fetchone() != (count,):  # noqa: ASYNC110 - a file
-            await anyio.sleep(0.01)
-
-
 async def test_a_killed_worker_loses_no_message(
     whatsapp: WhatsAppServer, application: OpenApplication, session_path: Path
 ) -> None:
@@ -87,7 +78,8 @@ async def test_a_killed_worker_loses_no_message(
         app.pool.on("message", durable=True)(clerk)
         for text in numbered(300):
             await bob.send(PHONE, text)
-        await stored(session_path / COMPANY / "inbox", 300)
+        await lie_in_inbox(session_path / COMPANY, numbered(300))
+        # Those that whatsmeow has acknowledged, and not handed over, die with the worker.
         for pid in app.shard_pids():
             os.kill(pid, signal.SIGKILL)
         await app.heard.status(Status.RECONNECTING)
