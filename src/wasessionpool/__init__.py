@@ -73,6 +73,7 @@ from .models import (
     Transition,
     WorkerMetrics,
 )
+from .pacing import PacingPolicy
 from .pool import WhatsAppSessionPool, get_pool
 from .qr import QRCode
 from .settings import PoolSettings
@@ -107,6 +108,7 @@ __all__ = [
     "MessageRejected",
     "MessageRevokedEvent",
     "MessageSentEvent",
+    "PacingPolicy",
     "PairingCodeEvent",
     "PairingFailed",
     "PairingTimeout",

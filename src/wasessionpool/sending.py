@@ -12,12 +12,11 @@ import anyio
 import anyio.lowlevel
 from ulid import ULID
 
-from .abc import Connection, Reservation
+from .abc import Connection
 from .addresses import Address
 from .backends import Backends
 from .errors import (
     PoolClosed,
-    RateLimitExceeded,
     SendTimeout,
     SessionNotConnected,
     StorageError,
@@ -27,6 +26,7 @@ from .events import MessageSentEvent
 from .idempotency import KeyedSend, KeyedSends
 from .messages import OutgoingMessage, to_message
 from .models import Contact, SentMessage, SessionKey
+from .places import Place, Places
 from .recipients import Acquaintance, Recipients
 from .restrictions import Restriction
 from .standing import Standing
@@ -51,7 +51,7 @@ class _Send:
         id: str,  # noqa: A002
         to: Address,
         message: OutgoingMessage,
-        reservation: Reservation,
+        place: Place,
         keyed: KeyedSend | None,
         *,
         stranger: bool,
@@ -59,7 +59,7 @@ class _Send:
         self.id = id
         self.to = to
         self.message = message
-        self.reservation = reservation
+        self.place = place
         self.keyed = keyed
         self.stranger = stranger
         self.outcome: SentMessage | WhatsAppPoolError | None = None
@@ -96,7 +96,8 @@ class SendLine:
         self.waiting = 0
         """How many calls wait for the limit or for the sends ahead."""
         self._keyed = KeyedSends(key, backends.shelf)
-        self._closing = anyio.Event()
+        self._closing = False
+        self._places = Places(key, standing, backends, self._usable)
         self._recipients = Recipients(key, backends)
         self._restriction = Restriction(standing, backends.clock)
 
@@ -136,6 +137,7 @@ class SendLine:
     async def forget(self, *, keys: bool) -> None:
         """Forget the account's recipients, and with ``keys`` all that is kept of its sends; raises ``StorageError``."""
         await self._recipients.forget()
+        await self._places.forget()
         if keys:
             await self._keyed.forget()
 
@@ -165,16 +167,17 @@ class SendLine:
             stranger = found is not Acquaintance.KNOWN
             if stranger:
                 self._restriction.check()
-            reservation = await self._reserve(address, until=deadline if wait else -math.inf)
+            until = deadline if wait else -math.inf
+            place = await self._places.reserve(address, content, stranger=stranger, until=until)
             try:
                 await self._recipients.require_account(address, found, connection)
                 id_ = str(ULID.from_datetime(self._backends.clock.now()))
-                send = _Send(id_, address, content, reservation, keyed, stranger=stranger)
+                send = _Send(id_, address, content, place, keyed, stranger=stranger)
                 await self._hand_over(send)
                 return send
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await reservation.release()
+                    await place.release()
                 raise
         raise SessionNotConnected(
             f"session {self._key}: nothing was sent, its turn did not come in time",
@@ -184,31 +187,20 @@ class SendLine:
 
     async def drain(self) -> None:
         """Begin no send any more, and wait for those that the driver has."""
-        self._closing.set()
+        self._closing = True
+        self._places.wake()
         for send in tuple(self._sends):
             await send.settled.wait()
 
     def _usable(self) -> Connection:
-        if self._closing.is_set():
+        if self._closing:
             raise PoolClosed(f"session {self._key}: nothing was sent, the pool is being closed")
         return self._live()
-
-    async def _reserve(self, address: Address, *, until: float) -> Reservation:
-        clock = self._backends.clock
-        while True:
-            try:
-                return await self._backends.limiter.acquire(self._key, str(address))
-            except RateLimitExceeded as error:
-                if clock.monotonic() + error.retry_after > until:
-                    raise
-                pause = error.retry_after
-            with clock.move_on_after(pause):
-                await self._closing.wait()
-            self._usable()
 
     async def _hand_over(self, send: _Send) -> None:
         await self._turn.acquire()
         try:
+            await send.place.compose(send.to, send.message, self._usable())
             if send.keyed is None:
                 self._start(send)
             else:
@@ -293,7 +285,7 @@ class SendLine:
         try:
             with anyio.CancelScope(shield=True):
                 spent = unknown or isinstance(outcome, SentMessage)
-                await (send.reservation.commit() if spent else send.reservation.release())
+                await (send.place.commit() if spent else send.place.release())
         except Exception:
             logger.exception("session %s: its limit could not be settled", self._key)
         finally:

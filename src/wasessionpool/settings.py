@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from .errors import ConfigurationError, InvalidCompanyId
 from .models import SessionKey
+from .pacing import PacingPolicy
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DelaySeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -92,6 +93,8 @@ class PoolSettings(BaseModel):
     check_recipients: bool = True
     rate_limit_fallback_share: float = Field(default=0.5, gt=0, le=1)
     """The share of the limits that each process keeps to while Redis cannot be asked; needs ``redis_url``."""
+    pacing: PacingPolicy | None = None
+    """How each session sends like a human, within the limits; ``None``: as fast as these allow."""
     health_check_interval: Seconds = 30.0
     """Seconds between two looks at all links; one that gives reason for doubt is probed."""
     health_failures: int = Field(default=2, ge=1)

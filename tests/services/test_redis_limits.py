@@ -148,17 +148,17 @@ def test_three_processes_never_exceed_one_budget(valkey: Valkey, skews: tuple[fl
         assert sum(begin <= asked and answered < begin + 1 for asked, answered in granted) <= limit
 
 
-async def test_a_turn_that_was_waited_for_comes_at_once(limiter: RedisLimiter, valkey: Valkey) -> None:
-    async with RedisLimiter(valkey.url, limit=5, recipient_limit=9, window=1) as limiter:
-        for _ in range(5):
-            reserved = await limiter.acquire(A, BOB)
-            await anyio.sleep(0.01)
-        for _ in range(5):
-            with pytest.raises(RateLimitExceeded) as caught:
+async def test_a_turn_that_was_waited_for_comes_at_once(valkey: Valkey) -> None:
+    waited = 0
+    async with RedisLimiter(valkey.url, limit=5, recipient_limit=9, window=2) as limiter:
+        for _ in range(9):
+            try:
                 await limiter.acquire(A, BOB)
-            await anyio.sleep(caught.value.retry_after)
-            await limiter.acquire(A, BOB)
-        await reserved.release()
+            except RateLimitExceeded as error:
+                waited += 1
+                await anyio.sleep(error.retry_after)
+                await limiter.acquire(A, BOB)
+    assert waited
 
 
 async def test_who_is_cancelled_takes_nothing(limiter: RedisLimiter) -> None:

@@ -17,11 +17,12 @@ ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
     "files", "clock", "waiting", "explain", "proxies", "counts", "notices", "metadata",
+    "pacing",
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "received", "contacts", "threads", "starts", "drops", "standing", "backends",
     "sending", "link", "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients",
-    "restrictions", "statistics", "pulse", "health", "comebacks", "retries", "arrival", "idleness",
+    "restrictions", "statistics", "pulse", "health", "comebacks", "retries", "arrival", "idleness", "pace", "places",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "django", "dashboard", "__main__"}

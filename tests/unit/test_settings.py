@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wasessionpool import ConfigurationError, PoolSettings
+from wasessionpool import ConfigurationError, PacingPolicy, PoolSettings
 from wasessionpool.settings import DURATIONS, NOT_YET, OTHERS, PREFIX
 
 CONTRACT = {
@@ -17,6 +17,7 @@ CONTRACT = {
     "rate_limit_overrides": {},
     "check_recipients": True,
     "rate_limit_fallback_share": 0.5,
+    "pacing": None,
     "health_check_interval": 30.0,
     "health_failures": 2,
     "max_reconnect_attempts": 10,
@@ -65,6 +66,7 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch, name: str
         "autostart": ("no", False),
         "check_recipients": ("no", False),
         "rate_limit_overrides": ('{"962302": 5}', {"962302": 5}),
+        "pacing": ('{"min_gap": 5}', PacingPolicy(min_gap=5)),
         "redis_url": ("redis://127.0.0.1/0", "redis://127.0.0.1/0"),
     }.get(name) or (
         ("2000", 2.0) if name in DURATIONS else ("0.25", 0.25) if type(default) is float else ("100000", 100_000)
@@ -126,6 +128,9 @@ def test_a_file_of_variables_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
             '{"962302": 0}',
             '0}": Input should be greater than or equal to 1',
         ),
+        ("WHATSAPP_PACING", '{"min_gap": -1}', "WHATSAPP_PACING: min_gap: Input should be greater than or equal to 0"),
+        ("WHATSAPP_PACING", '{"gap": 1}', "WHATSAPP_PACING: gap: Extra inputs are not permitted"),
+        ("WHATSAPP_PACING", "fast", "WHATSAPP_PACING: Input should be a valid dictionary"),
         ("WHATSAPP_RATE_LIMIT_OVERRIDES", '{"a/b": 5}', "company id 'a/b' is not 1–64 of A-Z a-z 0-9 _ -"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from threading import Timer
 from types import TracebackType
 from typing import Self
 
@@ -46,8 +47,7 @@ class WindowLimiter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._windows.timer.cancel()
-        self._windows.timer.join(timeout=1)
+        """There is nothing to end."""
 
     async def acquire(self, key: SessionKey, recipient: str) -> WindowReservation:
         window = int(self.budgets.window)
@@ -91,43 +91,56 @@ class WindowReservation:
         self._windows.give_back(taken)
 
 
-class _Windows(MemoryStorage):
-    """The windows of ``limits``, in which a place can be given back.
+class _NoTimer(Timer):
+    """Stands for the thread that ``limits`` would start for every message, to sweep all windows: we do it ourselves."""
 
-    Its thread removes what has expired, and reads a window only under its lock.
-    """
+    def is_alive(self) -> bool:
+        return True
+
+
+class _Windows(MemoryStorage):
+    """The windows of ``limits``, in which a place can be given back, and without its thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timer.cancel()
+        self.timer.join()
+        self.timer = _NoTimer(0, self.sweep)
 
     def take(self, name: str, limit: int, window: int) -> Entry | None:
+        self._forget_old(self.events.get(name, []))
         return self.events[name][0] if self.acquire_entry(name, limit, window) else None
 
     def note(self, name: str, window: int) -> Entry:
         entry = Entry(window)
-        with self.locks[name]:
-            self.events.setdefault(name, []).insert(0, entry)
+        entries = self.events.setdefault(name, [])
+        self._forget_old(entries)
+        entries.insert(0, entry)
         return entry
 
     def give_back(self, taken: list[tuple[str, Entry]]) -> None:
         for name, entry in taken:
-            if name in self.events:
-                with self.locks[name]:
-                    self.events[name] = [each for each in self.events[name] if each is not entry]
+            self.events[name] = [each for each in self.events.get(name, []) if each is not entry]
 
     def wait(self, name: str, limit: int, window: int) -> float:
         """Return the seconds until one more fits, 0 where it does now."""
-        if name not in self.events:
-            return 0.0
-        now = time.time()
-        with self.locks[name]:
-            entries = self.events[name]
-            for entry in entries:
-                # The computer's clock was set back: nobody has to wait for longer than a window.
-                entry.atime = min(entry.atime, now)
-            wait = entries[limit - 1].atime + window - now if len(entries) >= limit else -1.0
+        now, entries = time.time(), self.events.get(name, [])
+        for entry in entries:
+            # The computer's clock was set back: nobody has to wait for longer than a window.
+            entry.atime = min(entry.atime, now)
+        wait = entries[limit - 1].atime + window - now if len(entries) >= limit else -1.0
         return wait + CLEAR_OF_THE_EDGE if wait >= 0 else 0.0
 
     def sweep(self) -> None:
-        for name in [name for name, entries in list(self.events.items()) if not entries]:
-            self.clear(name)
+        for name, entries in list(self.events.items()):
+            self._forget_old(entries)
+            if not entries:
+                self.clear(name)
+
+    def _forget_old(self, entries: list[Entry]) -> None:
+        now = time.time()
+        while entries and entries[-1].expiry < now:
+            entries.pop()
 
 
 def names_of(company_id: str, recipient: str) -> tuple[str, str]:
