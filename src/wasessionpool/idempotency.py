@@ -24,6 +24,7 @@ from .errors import (
     StorageError,
     WhatsAppPoolError,
 )
+from .kept import forget, place
 from .messages import OutgoingMessage
 from .models import Frozen, SentMessage, SessionKey
 
@@ -122,7 +123,7 @@ class KeyedSends:
     """One session's sends by key. What is kept of a message is a hash, of the key, too."""
 
     def __init__(self, key: SessionKey, shelf: Shelf) -> None:
-        self._prefix = f"send/{key}/"
+        self._prefix = place("send", key)
         self._key = key
         self._shelf = shelf
         self._looking = anyio.Lock()
@@ -184,8 +185,7 @@ class KeyedSends:
         """Forget every key of the session, also of sends under way."""
         for send in self._running.values():
             send.replaced = True
-        for name in [name async for name, _ in self._shelf.scan(self._prefix)]:
-            await self._shelf.delete(name)
+        await forget(self._shelf, self._key, "send")
 
     def _begin(self, send: KeyedSend) -> KeyedSend:
         if before := self._running.get(send.name):

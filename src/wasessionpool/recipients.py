@@ -13,6 +13,7 @@ from .abc import Connection
 from .addresses import Address
 from .backends import Backends
 from .errors import RecipientNotOnWhatsapp, StorageError, WhatsAppPoolError
+from .kept import forget, place
 from .models import Contact, SessionKey
 from .operations import CheckNumbers
 
@@ -45,7 +46,7 @@ class Recipients:
 
     def __init__(self, key: SessionKey, backends: Backends) -> None:
         self._key = key
-        self._prefix = f"recipient/{key}/"
+        self._prefix = place("recipient", key)
         self._backends = backends
         self._known: OrderedDict[str, float] = OrderedDict()
         self._unwritten: dict[str, None] = {}
@@ -95,8 +96,7 @@ class Recipients:
         self._unwritten.clear()
         self._known.clear()
         async with self._pen:
-            for name in [name async for name, _ in self._backends.shelf.scan(self._prefix)]:
-                await self._backends.shelf.delete(name)
+            await forget(self._backends.shelf, self._key, "recipient")
 
     async def _ask(self, address: Address, connection: Connection) -> Acquaintance:
         found = None

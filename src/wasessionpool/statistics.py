@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from .abc import Clock, Shelf
 from .counts import Counts, Sums
 from .errors import ConfigurationError
+from .kept import forget, place
 from .models import HourlyStatistics, SessionKey
 from .standing import Standing
 
@@ -126,7 +127,7 @@ class Statistics:
     async def forget(self, key: SessionKey) -> None:
         """Forget all that a session did, which does nothing more; raises ``StorageError``."""
         async with self._using:
-            await forget(self._shelf, key)
+            await forget(self._shelf, key, "statistics")
             self._told.pop(key, None)
             self._waiting = {entry: figures for entry, figures in self._waiting.items() if entry[0] != key}
 
@@ -173,7 +174,7 @@ class Statistics:
         new = {hour: self._waiting.pop((key, hour)) for hour in hours if (key, hour) in self._waiting}
         if not new:
             return
-        name = f"{PREFIX}{key.company_id}/{key.device}/{day.isoformat()}"
+        name = place("statistics", key) + day.isoformat()
         try:
             kept = _read(name, await self._shelf.get(name) or b"{}")
             for hour, figures in new.items():
@@ -183,12 +184,6 @@ class Statistics:
             for hour, figures in new.items():
                 self._wait((key, hour), figures)
             raise
-
-
-async def forget(shelf: Shelf, key: SessionKey) -> None:
-    """Remove what a shelf has of a session; raises ``StorageError``."""
-    for name in [name async for name, _ in shelf.scan(f"{PREFIX}{key.company_id}/{key.device}/")]:
-        await shelf.delete(name)
 
 
 def _statistics(key: SessionKey, hour: datetime, figures: Figures) -> HourlyStatistics:

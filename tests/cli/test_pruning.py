@@ -120,6 +120,22 @@ def test_a_linked_session_goes_only_where_it_is_named(command: Any, old: Path) -
     assert found(command, old, "962303", "--device", "sales") == {"962303:sales": ("named", [])}
 
 
+def test_what_the_shelf_has_of_a_session_goes_with_it(command: Any, old: Path) -> None:
+    with closing(sqlite3.connect(old / ".pool" / "pool.db")) as shelf:
+        shelf.execute("delete from shelf")
+        entries = [
+            (f"{kind}/{session}/1", b"{}", float("inf"))
+            for kind in ("recipient", "send", "statistics")
+            for session in ("962304/main", "962304/sales", "9623040/main")
+        ]
+        shelf.executemany("insert into shelf values (?, ?, ?)", entries)
+        shelf.commit()
+    assert found(command, old, "962304", "--yes", outcome="removed") == {"962304:main": ("named", [])}
+    with closing(sqlite3.connect(old / ".pool" / "pool.db")) as shelf:
+        left = {name for (name,) in shelf.execute("select key from shelf")}
+    assert left == {name for name, _, _ in entries if not name.startswith(f"{name.split('/')[0]}/962304/main/")}
+
+
 @pytest.mark.parametrize("arguments", [[], ["--yes"]])
 def test_a_session_that_a_process_runs_stays(command: Any, sessions: Path, held: int, arguments: list[str]) -> None:
     done = command("prune", "962302", "--session-path", str(sessions), *arguments)

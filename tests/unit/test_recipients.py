@@ -180,7 +180,7 @@ async def test_a_contact_is_known_by_all_its_names(
         )
         await clock.advance()
         known = [key async for key, _ in shelf.scan("recipient/")]
-        assert known == ["recipient/962302/777@lid", f"recipient/962302/{BOB}@s.whatsapp.net"]
+        assert known == ["recipient/962302/main/777@lid", f"recipient/962302/main/{BOB}@s.whatsapp.net"]
 
 
 async def test_a_known_recipient_is_known_after_a_restart_for_ninety_days(

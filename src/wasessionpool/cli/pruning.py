@@ -12,7 +12,9 @@ from anyio.to_thread import run_sync
 from ..coordinators.local import LocalCoordinator
 from ..drivers.neonize.database import is_linked
 from ..errors import SessionLocked, SessionNotFound, StorageError
+from ..kept import forget
 from ..models import SessionKey, SessionRecord, Status
+from ..shelves.directory import DirectoryShelf
 from ..stores.directory import INBOX, RECORD, TEMPORARY, DirectoryStore
 from .output import Output
 from .records import find, keys_of, store_at
@@ -55,6 +57,8 @@ class Prune:
             if stale not in await self.look(stale.key):
                 return False
             if not stale.files:
+                async with DirectoryShelf(self.store.path) as shelf:
+                    await forget(shelf, stale.key)
                 await self.store.delete(stale.key)
             for file in stale.files:
                 file.unlink(missing_ok=True)
