@@ -283,7 +283,7 @@ async def test_keys_count_beside_tokens(open_service: OpenService, tmp_path: Pat
         ({"sub": 7}, None),
         ({"nbf": 9_999_999_999}, None),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else type(value).__name__,
 )  # fmt: skip
 def test_what_a_token_allows(tmp_path: Path, claims: dict[str, Any], grant: Grant | None) -> None:
     """What it does not say it does not."""
