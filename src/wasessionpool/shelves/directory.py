@@ -112,8 +112,12 @@ class DirectoryShelf:
         """Say what is wrong with the file, where there is one, without changing it; blocks as long as the disk does."""
         if not self.path.exists():
             return None
+        uri = f"{self.path.as_uri()}?mode=ro"
+        if not self.path.with_name(f"{self.path.name}-wal").exists():
+            # Nobody has it open; else SQLite would make that file, and leave it behind.
+            uri += "&immutable=1"
         try:
-            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY)) as connection:
+            with closing(sqlite3.connect(uri, uri=True, timeout=BUSY)) as connection:
                 found: str = connection.execute("pragma quick_check(1)").fetchone()[0]
                 return None if found == "ok" else f"{self.path} is damaged: {found}"
         except sqlite3.Error as error:
