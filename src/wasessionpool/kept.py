@@ -7,8 +7,8 @@ from typing import Literal
 from .abc import Shelf
 from .models import SessionKey
 
-Kind = Literal["recipient", "send", "statistics"]
-KINDS: tuple[Kind, ...] = ("recipient", "send", "statistics")
+Kind = Literal["pace", "recipient", "send", "statistics"]
+KINDS: tuple[Kind, ...] = ("pace", "recipient", "send", "statistics")
 
 
 def place(kind: Kind, key: SessionKey) -> str:

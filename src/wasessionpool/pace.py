@@ -11,6 +11,7 @@ from .abc import Connection
 from .addresses import Address
 from .backends import Backends
 from .errors import StorageError, WhatsAppPoolError
+from .kept import place
 from .messages import OutgoingMessage
 from .models import SessionKey
 from .operations import ShowTyping
@@ -37,7 +38,7 @@ class Pace:
     def __init__(self, policy: PacingPolicy, key: SessionKey, standing: Standing, backends: Backends) -> None:
         self._policy = policy
         self._key = key
-        self._name = f"pace/{key}"
+        self._name = place("pace", key) + "sent"
         self._standing = standing
         self._backends = backends
         self._trail = Trail(str(key))

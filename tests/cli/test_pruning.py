@@ -125,7 +125,7 @@ def test_what_the_shelf_has_of_a_session_goes_with_it(command: Any, old: Path) -
         shelf.execute("delete from shelf")
         entries = [
             (f"{kind}/{session}/1", b"{}", float("inf"))
-            for kind in ("recipient", "send", "statistics")
+            for kind in ("pace", "recipient", "send", "statistics")
             for session in ("962304/main", "962304/sales", "9623040/main")
         ]
         shelf.executemany("insert into shelf values (?, ?, ?)", entries)
