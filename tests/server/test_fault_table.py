@@ -193,8 +193,10 @@ class Session:
         return outcome, anyio.current_time() - started
 
     async def make_ready(self) -> None:
+        """Link the device, and let its phone hand over the keys of the app state, which is a message."""
         await self.pair()
-        assert await self.wait(lambda: "Connected" in self.seen, 20), f"{self.row.fault}: {self.seen}"
+        ready = {"Connected", "Message"}
+        assert await self.wait(lambda: ready <= set(self.seen), 20), f"{self.row.fault}: {self.seen}"
 
     async def call(self, code: str) -> None:
         names = {"whatsapp": self.whatsapp, "phone": self.phone, "ann": self.ann}

@@ -85,13 +85,15 @@ def test_a_failure_can_be_read(run: Run, tmp_path: Path) -> None:
     assert "confidential" not in line
 
 
-def test_it_is_inert_until_a_fixture_is_used(run: Run, tmp_path: Path) -> None:
+def test_it_is_inert_until_a_fixture_is_used(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other plugins that are installed are not.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     tmp_path.joinpath("test_other.py").write_text(
         "import json, sys\n"
         "def test_other():\n"
         "    print('LOADED', json.dumps(sorted({name.split('.')[0] for name in sys.modules})))\n"
     )
-    ended = run("-s", "-p", "no:anyio")
+    ended = run("-s", "-p", "wasessionpool.testing.pytest_plugin")
     assert passed(ended) == 1
     loaded = set(json.loads(ended.stdout.partition("LOADED ")[2].splitlines()[0]))
     heavy = {"neonize", "cryptography", "google", "websockets", "h11", "trustme", "limits", "PIL", "trio"}

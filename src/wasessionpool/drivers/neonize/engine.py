@@ -67,7 +67,7 @@ LAST_ACK = 0.1
 """Seconds for whatsmeow to acknowledge what ended the pump, which would end the next one too. What else comes meanwhile
 is lost, so they are few."""
 
-QUIET, QUIET_LIMIT = 0.03, 2.0
+QUIET, QUIET_LIMIT = 0.1, 2.0
 """Seconds without a message after which a closed line has told all it had acknowledged, and the most to wait for it."""
 
 CALLS_AT_ONCE = 3
@@ -418,9 +418,13 @@ class Engine:
     def _quieten(self, session: Hosted) -> None:
         """Close the line, and wait until what whatsmeow had acknowledged on it has come."""
         self._disconnect(session)
-        limit = time.monotonic() + QUIET_LIMIT
-        while (wait := session.received_at + QUIET - time.monotonic()) > 0 and time.monotonic() < limit:
-            session.returned.wait(wait)
+        if not session.me.id:
+            return
+        # Also what it acknowledged a moment ago may be on its way.
+        closed_at = time.monotonic()
+        while (wait := max(session.received_at, closed_at) + QUIET - time.monotonic()) > 0:
+            if time.monotonic() - closed_at > QUIET_LIMIT or session.returned.wait(wait):
+                return
 
     def _disconnect(self, session: Hosted) -> None:
         # This and Stop wait for a dial that hangs, up to a minute. Disconnect only reads Go's maps, so it does that

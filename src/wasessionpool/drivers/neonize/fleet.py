@@ -67,6 +67,7 @@ class Fleet:
         self._respawn = respawn
         self._workers: dict[WorkerProcess, list[Place]] = {}
         self._draining: WorkerProcess | None = None
+        self._emptied: set[WorkerProcess] = set()
         self._vitals_told = anyio.Event()
         self._closing = False
 
@@ -127,15 +128,22 @@ class Fleet:
     def _left_empty(self, worker: WorkerProcess) -> None:
         if worker is self._draining or self._wear(worker):
             worker.quit()
-        elif worker.alive and not self._closing:
-            self._tasks.start_soon(self._end_empty, worker, worker.starts, name="empty worker's end")
+        elif worker.alive and not self._closing and worker not in self._emptied:
+            self._emptied.add(worker)
+            self._tasks.start_soon(self._end_empty, worker, name="empty worker's end")
 
-    async def _end_empty(self, worker: WorkerProcess, starts: int) -> None:
+    async def _end_empty(self, worker: WorkerProcess) -> None:
         """End a shard worker on which nobody has started any more; those that a quarantine spread out leave some."""
-        with anyio.move_on_after(self._idle_timeout):
-            await worker.gone.wait()
-        if worker.starts == starts and not self._workers.get(worker):
-            worker.quit()
+        try:
+            while not self._workers.get(worker) and not worker.gone.is_set():
+                starts = worker.starts
+                with anyio.move_on_after(self._idle_timeout):
+                    await worker.gone.wait()
+                if worker.starts == starts and not self._workers.get(worker):
+                    worker.quit()
+                    return
+        finally:
+            self._emptied.remove(worker)
 
     def _wear(self, worker: WorkerProcess) -> str | None:
         return self._limits.passed_by(worker.starts, worker.vitals)
