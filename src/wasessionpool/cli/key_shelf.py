@@ -27,7 +27,7 @@ async def create_key(path: Path, *, rights: Sequence[str], companies: Sequence[s
         key, kept = await StoredKeys(shelf).create(rights=rights, companies=companies or None, name=name)
     output.json({"key": key, **_described(kept)})
     output.line(key)
-    output.line(f"id {kept.id}: {', '.join(kept.rights)} of {_companies(kept)}; it is shown this once")
+    output.aside(f"id {kept.id}: {', '.join(kept.rights)} of {_companies(kept)}; it is shown this once")
 
 
 async def show_keys(path: Path, output: Output) -> None:

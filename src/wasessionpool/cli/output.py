@@ -42,6 +42,11 @@ class Output:
         elif not self.as_json:
             typer.echo(text)
 
+    def aside(self, text: str) -> None:
+        """Print a line for people that is not the result, so that a shell can take that: ``$(wasessionpool …)``."""
+        if not self.as_json:
+            typer.echo(text, err=True)
+
     def json(self, value: Any) -> None:
         """Print a line for programs; people do not get it."""
         if self.as_json:
