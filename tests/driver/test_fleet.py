@@ -167,6 +167,17 @@ async def test_a_worker_that_fails_at_its_start(
     assert detail in (ended.detail or "")
 
 
+@pytest.mark.parametrize("arenas", ["2", "7"])
+async def test_a_worker_keeps_little_memory_apart_for_threads_unless_it_is_told_otherwise(
+    worker: WorkerFactory, session: SessionFactory, monkeypatch: pytest.MonkeyPatch, arenas: str
+) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if arenas != "2":
+        monkeypatch.setenv("MALLOC_ARENA_MAX", arenas)
+    async with worker("import os; raise SystemExit('arenas: ' + os.environ['MALLOC_ARENA_MAX'])") as driver:
+        assert f"arenas: {arenas}" in ((await end_of(session(), driver)).detail or "")
+
+
 async def test_workers_that_die_at_their_start_are_spawned_more_and_more_slowly(
     worker: WorkerFactory, session: SessionFactory, tmp_path: Path
 ) -> None:

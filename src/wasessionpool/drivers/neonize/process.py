@@ -51,6 +51,9 @@ logger = logging.getLogger("wasessionpool.worker")
 START_TIMEOUT = 30.0
 END_TIMEOUT = 2.0
 LINE_LIMIT = 200
+LEAN = {"MALLOC_ARENA_MAX": "2"}
+"""By default glibc keeps memory apart for up to eight threads a processor; a worker has many that do little."""
+
 LOOKS = 3
 """How often in a row nothing was heard of a worker that counts as frozen. A loop that was blocked looks but once, and
 reads what waits in the socket before it looks again."""
@@ -283,7 +286,7 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **self._launch.environment},
+                    env={**LEAN, **os.environ, **self._launch.environment},
                     pass_fds=(theirs.fileno(),),
                 )
             except BaseException:
