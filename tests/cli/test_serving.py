@@ -9,15 +9,19 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
+import jwt
 import pytest
 import trustme
 from anyio.to_thread import run_sync
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from wasessionpool.cli.serving import Certificate, is_loopback, listening
 from wasessionpool.shelves.directory import PLACE
@@ -244,6 +248,29 @@ async def test_a_key_made_beside_a_running_service_counts_at_once(start_service:
         assert [one["id"] for one in await keys("list")] == [made["id"]]
         assert await keys("revoke", made["id"]) == {"id": made["id"], "revoked": True}
         assert (await client.get(f"{url}/sessions", headers=asking)).status_code == 401
+
+
+async def test_tokens_are_let_in(start_service: Any, tmp_path: Path) -> None:
+    key, file = ec.generate_private_key(ec.SECP256R1()), tmp_path / "login.pem"
+    file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    claims = {"iss": "https://login.example.org", "aud": "whatsapp", "sub": "ann", "exp": time.time() + 600}
+    token = jwt.encode(claims | {"shops": ["962302"], "scope": "read"}, key, "ES256")
+    options = ("--jwt-key", str(file), "--jwt-issuer", claims["iss"], "--jwt-audience", "whatsapp")
+    async with (
+        start_service(*options, "--jwt-company-claim", "shops") as (_, url),
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as client,
+    ):
+        assert (await client.get(f"{url}/sessions")).status_code == 200
+        assert (await client.post(f"{url}/sessions", json={"companyId": "962302"})).status_code == 403
+        assert (await client.get(f"{url}/sessions", headers={"Authorization": "Bearer x"})).status_code == 401
+
+
+def test_tokens_without_a_key_to_check_them_by(process: Any, tmp_path: Path) -> None:
+    said = process("serve", "--port", "0", "--jwt-issuer", "https://login.example.org")
+    assert (said.returncode, "go together" in said.stderr) == (2, True)
+    told = ("--jwt-issuer", "us", "--jwt-audience", "us")
+    said = process("serve", "--port", "0", "--jwt-key", str(tmp_path / "missing.pem"), *told)
+    assert (said.returncode, "cannot be read" in said.stderr) == (2, True)
 
 
 def complaint(done: Any) -> str:

@@ -52,6 +52,13 @@ def serve(
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Let requests in that name no key; they may do everything.")
     ] = False,
+    jwt_key: Annotated[
+        Path | None,
+        typer.Option(help="Accept tokens, too, signed by the owner of this public key, as PEM.", show_default=False),
+    ] = None,
+    jwt_issuer: Annotated[str | None, typer.Option(help="Who signs the tokens.", show_default=False)] = None,
+    jwt_audience: Annotated[str | None, typer.Option(help="Whom they are for: us.", show_default=False)] = None,
+    jwt_company_claim: Annotated[str, typer.Option(help="The claim that names the companies.")] = "companies",
     access_log: Annotated[
         Path | None, typer.Option(help="Append a line for each request; else standard output.", show_default=False)
     ] = None,
@@ -68,11 +75,18 @@ def serve(
     settings = settings_of(session_path)
     if tls_key is not None and tls_certificate is None:
         end("--tls-key needs its --tls-certificate", WRONG_USAGE)
+    if len({jwt_key is None, jwt_issuer is None, jwt_audience is None}) > 1:
+        end("--jwt-key, --jwt-issuer and --jwt-audience go together", WRONG_USAGE)
     if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
         raise CommandFailed(f"{' and '.join(missing)} not found: pip install 'wasessionpool[cli,fastapi]'")
+    from ..http.tokens import Tokens
     from .service_log import STDERR, STDOUT, LogFile, ServiceLog
     from .serving import Certificate, serve
 
+    tokens = None
+    if jwt_key is not None and jwt_issuer is not None and jwt_audience is not None:
+        with usage():
+            tokens = Tokens(issuer=jwt_issuer, audience=jwt_audience, key_file=jwt_key, company_claim=jwt_company_claim)
     log = ServiceLog(
         access=LogFile(access_log, otherwise=STDOUT),
         error=LogFile(error_log, otherwise=STDERR),
@@ -87,6 +101,7 @@ def serve(
             port=port,
             certificate=certificate,
             allow_anonymous=allow_anonymous,
+            tokens=tokens,
             log=log,
             output=output,
         )

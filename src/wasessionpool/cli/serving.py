@@ -22,6 +22,7 @@ from ..events import Event
 from ..fastapi.app import PREFIX, create_app
 from ..http.keys import VARIABLE
 from ..http.request_log import RequestLog
+from ..http.tokens import Tokens
 from ..pool import WhatsAppSessionPool
 from ..settings import PoolSettings
 from .ending import CommandFailed, on_first_signal, usage
@@ -76,13 +77,16 @@ async def serve(
     port: int,
     certificate: Certificate | None,
     allow_anonymous: bool,
+    tokens: Tokens | None,
     log: ServiceLog,
     output: Output,
 ) -> None:
     """Serve until SIGTERM or SIGINT: then take no new request, finish those under way, and close the pool."""
     if certificate is not None:
         certificate.load_into(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
-    if not (allow_anonymous or os.environ.get(VARIABLE, "").strip(", ") or await keys_at(settings.session_path)):
+    if not (
+        allow_anonymous or tokens or os.environ.get(VARIABLE, "").strip(", ") or await keys_at(settings.session_path)
+    ):
         raise CommandFailed(
             "no API key is configured: make one with `wasessionpool keys create`, or set "
             f"{VARIABLE}, or let everybody in with --allow-anonymous"
@@ -94,7 +98,7 @@ async def serve(
         pool = WhatsAppSessionPool(settings)
         pool.on(*TOLD)(_tell)
         with usage():
-            app = create_app(pool, allow_anonymous=allow_anonymous)
+            app = create_app(pool, allow_anonymous=allow_anonymous, tokens=tokens)
         server = Server(app, settings, certificate, on_started=lambda: _started(url, output))
         on_first_signal(server.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up, log)
