@@ -24,6 +24,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+# Its neighbour limits.py would hide the library of that name.
+sys.path.pop(0)
+
 import anyio
 from anyio import to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream

@@ -22,6 +22,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from statistics import median, quantiles
 
+# Its neighbour limits.py would hide the library of that name.
+sys.path.pop(0)
+
 import uvicorn
 
 from wasessionpool import PoolSettings, WhatsAppSessionPool

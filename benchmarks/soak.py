@@ -26,6 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Its neighbour limits.py would hide the library of that name.
+sys.path.pop(0)
+
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
