@@ -179,7 +179,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     with valkey() as url:
         limit = {"limit": 10**9, "recipient_limit": 10**9}
         settings = PoolSettings(redis_url=url, **PLENTY)
-        async with WindowLimiter(**limit) as memory, RedisLimiter(url, **limit) as redis:
+        memory = WindowLimiter(**limit)
+        async with RedisLimiter(url, **limit) as redis:
             await answering(redis)
             async with make_limiter(settings) as shared:  # type: ignore[attr-defined]
                 limiters = {"memory": memory, "redis": shared}

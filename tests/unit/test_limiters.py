@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
 
 import pytest
 import time_machine
@@ -16,9 +15,8 @@ BOB, EVE = "79001234567@s.whatsapp.net", "79001234568@s.whatsapp.net"
 
 
 @pytest.fixture
-async def limiter() -> AsyncIterator[WindowLimiter]:
-    async with WindowLimiter(limit=3, recipient_limit=2, window=60) as limiter:
-        yield limiter
+def limiter() -> WindowLimiter:
+    return WindowLimiter(limit=3, recipient_limit=2, window=60)
 
 
 async def spend(limiter: WindowLimiter, key: SessionKey, to: str) -> None:
@@ -73,12 +71,12 @@ async def test_the_devices_of_a_company_share_its_limit(limiter: WindowLimiter) 
 
 
 async def test_a_company_may_have_a_limit_of_its_own() -> None:
-    async with WindowLimiter(limit=2, recipient_limit=2, overrides={"b": 1}) as limiter:
-        for key, most in ((A, 2), (B, 1)):
-            for number in range(most):
-                await spend(limiter, key, str(number))
-            with pytest.raises(RateLimitExceeded):
-                await limiter.acquire(key, EVE)
+    limiter = WindowLimiter(limit=2, recipient_limit=2, overrides={"b": 1})
+    for key, most in ((A, 2), (B, 1)):
+        for number in range(most):
+            await spend(limiter, key, str(number))
+        with pytest.raises(RateLimitExceeded):
+            await limiter.acquire(key, EVE)
 
 
 async def test_retry_after_holds_while_others_are_under_way(limiter: WindowLimiter) -> None:
@@ -135,11 +133,11 @@ async def test_a_clock_that_is_set_back_stops_nobody_for_longer_than_a_window(li
 async def test_recipients_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wasessionpool.limiters.windows.SWEEP_EVERY", 5)
     with time_machine.travel(1_800_000_000.0, tick=False) as now:
-        async with WindowLimiter() as limiter:
-            for number in range(20):
-                await spend(limiter, A, str(number))
-                now.shift(61)
-            assert len(limiter._windows.events) <= len(limiter._windows.locks) + 2 * 5 <= 2 * 5 + 2
+        limiter = WindowLimiter()
+        for number in range(20):
+            await spend(limiter, A, str(number))
+            now.shift(61)
+        assert len(limiter._windows.events) <= len(limiter._windows.locks) + 2 * 5 <= 2 * 5 + 2
 
 
 @pytest.mark.parametrize(("share", "part"), [(1.0, (30, 5, 3)), (0.5, (15, 2, 1)), (0.01, (1, 1, 1))])
@@ -162,7 +160,7 @@ async def test_what_is_reserved_occupies_and_what_is_given_back_is_free(limiter:
 
 async def test_it_has_no_thread() -> None:
     before = set(threading.enumerate())
-    async with WindowLimiter() as limiter:
-        for number in range(100):
-            await spend(limiter, SessionKey(str(number)), BOB)
-            assert set(threading.enumerate()) <= before
+    limiter = WindowLimiter()
+    for number in range(100):
+        await spend(limiter, SessionKey(str(number)), BOB)
+        assert set(threading.enumerate()) <= before

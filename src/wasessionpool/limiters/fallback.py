@@ -50,7 +50,6 @@ class FallbackLimiter:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._shared)
-            await stack.enter_async_context(self._memory)
             try:
                 await self._shared.check()
             except StorageError as error:

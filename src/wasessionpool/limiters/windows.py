@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from threading import Timer
-from types import TracebackType
-from typing import Self
 
 from limits.storage import MemoryStorage
 from limits.storage.memory import Entry
@@ -40,14 +38,6 @@ class WindowLimiter:
         self.budgets = Budgets(limit, recipient_limit, window, overrides or {})
         self._windows = _Windows()
         self._until_sweep = SWEEP_EVERY
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """There is nothing to end."""
 
     async def acquire(self, key: SessionKey, recipient: str) -> WindowReservation:
         window = int(self.budgets.window)
