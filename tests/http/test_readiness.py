@@ -119,7 +119,8 @@ async def test_the_limits(open_service: OpenService, monkeypatch: pytest.MonkeyP
         raise RateLimitExceeded("later", retry_after=1.0)
 
     monkeypatch.setattr(readiness, "PROBE_TIMEOUT", 0.05)
-    async with Stuck(limit=1, recipient_limit=1) as limiter, open_service(backends={"limiter": limiter}) as service:
+    limiter = Stuck(limit=1, recipient_limit=1)
+    async with open_service(backends={"limiter": limiter}) as service:
         for _ in range(3):
             assert await reasons(service) == []
         for instead, reason in (
