@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +28,23 @@ def binding() -> Binding:
 
 def test_what_is_installed_fits(binding: Binding) -> None:
     assert module._mismatch(binding) is None
+
+
+def test_neonize_comes_without_its_client_and_can_still_be_imported_whole(binding: Binding) -> None:
+    assert binding.binder.__name__ == "neonize._binder"
+    assert not {"neonize", "neonize.utils", "neonize.client", "PIL"} & set(sys.modules)
+    code = (
+        "from wasessionpool.drivers.neonize.binding import load_neonize; binding = load_neonize(); "
+        "from neonize import NewClient; from neonize.client import gocode; print(gocode is binding.gocode)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=30)
+    assert said.split() == ["True"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process say how late its timers may be")
+def test_the_timers_of_a_worker_may_be_late(binding: Binding) -> None:
+    get_timer_slack = 30
+    assert ctypes.CDLL(None).prctl(get_timer_slack, 0, 0, 0, 0) == module.TIMER_SLACK
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -30,7 +30,7 @@ NO_LIBMAGIC = """
 import ctypes, sys
 sys.modules["pylibmagic"] = None
 real = ctypes.CDLL
-ctypes.CDLL = lambda name, *rest: real("missing.so" if "libmagic" in name else name, *rest)
+ctypes.CDLL = lambda name, *rest: real("missing.so" if "libmagic" in str(name) else name, *rest)
 """
 ODD_INTERFACE = """
 import importlib
@@ -167,15 +167,23 @@ async def test_a_worker_that_fails_at_its_start(
     assert detail in (ended.detail or "")
 
 
-@pytest.mark.parametrize("arenas", ["2", "7"])
-async def test_a_worker_keeps_little_memory_apart_for_threads_unless_it_is_told_otherwise(
-    worker: WorkerFactory, session: SessionFactory, monkeypatch: pytest.MonkeyPatch, arenas: str
+@pytest.mark.parametrize(
+    ("variable", "usual"), [("MALLOC_ARENA_MAX", "2"), ("GOMAXPROCS", str(max(8, os.cpu_count() or 1)))]
+)
+@pytest.mark.parametrize("told", [None, "7"])
+async def test_a_worker_has_the_environment_that_suits_it_unless_it_is_told_otherwise(
+    worker: WorkerFactory,
+    session: SessionFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    usual: str,
+    told: str | None,
 ) -> None:
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    if arenas != "2":
-        monkeypatch.setenv("MALLOC_ARENA_MAX", arenas)
-    async with worker("import os; raise SystemExit('arenas: ' + os.environ['MALLOC_ARENA_MAX'])") as driver:
-        assert f"arenas: {arenas}" in ((await end_of(session(), driver)).detail or "")
+    monkeypatch.delenv(variable, raising=False)
+    if told is not None:
+        monkeypatch.setenv(variable, told)
+    async with worker(f"import os; raise SystemExit('it is ' + os.environ['{variable}'])") as driver:
+        assert f"it is {told or usual}" in ((await end_of(session(), driver)).detail or "")
 
 
 async def test_workers_that_die_at_their_start_are_spawned_more_and_more_slowly(

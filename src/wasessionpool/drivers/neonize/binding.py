@@ -10,14 +10,21 @@ import logging
 import platform
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...errors import ConfigurationError
 
 MINIMUM, BELOW = (0, 5, 2), (0, 6)
+
+TIMER_SLACK = 1_000_000
+"""Nanoseconds by which a process's timers may be late. Go's monitor sleeps for 20 µs at a time while anything runs;
+with the usual slack of 50 µs it takes a tenth of the CPU of a send."""
 
 CHAR_P, VOID_P, INT = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int
 EVENT_CODES = {
@@ -132,33 +139,59 @@ def load_neonize() -> Binding:
     Raises ``ConfigurationError`` where neonize, its library or libmagic is missing or not the version this was
     written for. Nothing is downloaded, and the root logger is left as it was.
     """
-    version = _check_installed()
+    _relax_timers()
+    version, package = _check_installed()
     _load_libmagic()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        binder = importlib.import_module("neonize._binder")
-        binding = Binding(
-            version=version,
-            gocode=binder.gocode,
-            binder=binder,
-            events=importlib.import_module("neonize.proto.Neonize_pb2"),
-            content=importlib.import_module("neonize.proto.waE2E.WAWebProtobufsE2E_pb2"),
-            device_props=importlib.import_module(
-                "neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2"
-            ).DeviceProps,
-        )
+        with _bare_packages(package):
+            binder = importlib.import_module("neonize._binder")
+            binding = Binding(
+                version=version,
+                gocode=binder.gocode,
+                binder=binder,
+                events=importlib.import_module("neonize.proto.Neonize_pb2"),
+                content=importlib.import_module("neonize.proto.waE2E.WAWebProtobufsE2E_pb2"),
+                device_props=importlib.import_module(
+                    "neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2"
+                ).DeviceProps,
+            )
+            mismatch = _mismatch(binding)
     except Exception as error:
         raise ConfigurationError(f"neonize {version} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         # neonize calls logging.basicConfig() for the whole process when it is imported.
         root.handlers[:], root.level = handlers, level
-    if mismatch := _mismatch(binding):
+    if mismatch:
         raise ConfigurationError(f"neonize {version} is not the interface this driver was written for: {mismatch}")
     return binding
 
 
-def _check_installed() -> str:
+@contextmanager
+def _bare_packages(package: Path) -> Iterator[None]:
+    """Let neonize's modules come without the client that its packages import: 16 MB less, in a third of the time."""
+    bare = {"neonize": ModuleType("neonize"), "neonize.utils": ModuleType("neonize.utils")}
+    bare["neonize"].__path__, bare["neonize.utils"].__path__ = [str(package)], [str(package / "utils")]
+    for name, module in bare.items():
+        sys.modules.setdefault(name, module)
+    try:
+        yield
+    finally:
+        for name, module in bare.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+def _relax_timers() -> None:
+    """Let timers of this thread, and of all that it starts, be late; Go's are started with its library."""
+    if sys.platform == "linux":
+        set_timer_slack = 29  # prctl(2)
+        ctypes.CDLL(None).prctl(set_timer_slack, ctypes.c_ulong(TIMER_SLACK), 0, 0, 0)
+
+
+def _check_installed() -> tuple[str, Path]:
+    """Return neonize's version and where it lies."""
     try:
         version = importlib.metadata.version("neonize")
     except importlib.metadata.PackageNotFoundError:
@@ -184,7 +217,7 @@ def _check_installed() -> str:
         raise ConfigurationError(f"neonize {version} has a library that cannot be loaded: {error}") from None
     if found != (wanted := _wanted_library(library.parent, version)):
         raise ConfigurationError(f"neonize {version} has a library of version {found}, not {wanted}: reinstall it")
-    return version
+    return version, library.parent
 
 
 def _load_libmagic() -> None:

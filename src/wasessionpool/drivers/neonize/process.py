@@ -51,8 +51,12 @@ logger = logging.getLogger("wasessionpool.worker")
 START_TIMEOUT = 30.0
 END_TIMEOUT = 2.0
 LINE_LIMIT = 200
-LEAN = {"MALLOC_ARENA_MAX": "2"}
-"""By default glibc keeps memory apart for up to eight threads a processor; a worker has many that do little."""
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "GOMAXPROCS": str(max(8, os.cpu_count() or 1))}
+"""What suits a worker, where the application's environment does not say otherwise.
+
+By default glibc keeps memory apart for up to eight threads a processor; a worker has many that do little. Go runs as
+many goroutines at once as there are processors, and for a while takes those that wait for SQLite to be running.
+"""
 
 LOOKS = 3
 """How often in a row nothing was heard of a worker that counts as frozen. A loop that was blocked looks but once, and
@@ -286,7 +290,7 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    env={**LEAN, **os.environ, **self._launch.environment},
+                    env={**ENVIRONMENT, **os.environ, **self._launch.environment},
                     pass_fds=(theirs.fileno(),),
                 )
             except BaseException:
