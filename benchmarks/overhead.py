@@ -5,6 +5,9 @@
 Both sides have accounts of their own, linked alike to one server, which runs in a process of its own; they take turns
 in blocks, and what is reported is the median of the blocks' ratios, with their range. Ratios under 1 are in favour of
 the plain threads. The server's CPU share is of one core: it is one process, and near 100 % it is what is measured.
+
+A third side, "bare", has the plain calls in another process than the application, and nothing but a socket between
+them: what no driver that keeps Go out of the application can do without.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ IDLE = "import anyio, pydantic, sys; print('null', flush=True); sys.stdin.read()
 TICK = os.sysconf("SC_CLK_TCK")
 LEAST_THROUGHPUT, MOST_LATENCY, MOST_MEMORY = 0.9, 0.002, 1.3
 SIDES = ("raw", "driver")
+ALL = ("raw", "bare", "driver")
 
 
 class Child:
@@ -108,14 +112,14 @@ def start_server() -> Iterator[Server]:
 @contextmanager
 def start_side(side: str, server: Server, databases: list[Path]) -> Iterator[Child]:
     """Start one side with a session for each database, all connected, and all acquainted with all contacts."""
-    if side == "raw":
-        arguments, environment = [str(HERE / "overhead_raw.py")], server.ready["environment"]
-    else:
+    if side == "driver":
         arguments, environment = [str(HERE / "overhead_driver.py"), json.dumps(server.ready)], None
+    else:
+        arguments, environment = [str(HERE / f"overhead_{side}.py")], server.ready["environment"]
     with start(*arguments, environment=environment) as child:
         for database in databases:
             child.call("open", str(database))
-        child.call("concurrent", CONTACTS, len(CONTACTS))
+        child.call("serial" if side == "bare" else "concurrent", CONTACTS, len(CONTACTS))
         yield child
 
 
@@ -155,13 +159,13 @@ class Run:
 def measure_traffic(
     options: argparse.Namespace, server: Server, databases: dict[str, list[Path]]
 ) -> dict[tuple[str, str], Run]:
-    kinds = {"serial": 1, "concurrent": options.sessions}
-    runs = {(kind, side): Run() for kind in kinds for side in SIDES}
+    kinds = {"serial": (1, ALL), "concurrent": (options.sessions, SIDES)}
+    runs = {(kind, side): Run() for kind, (_, sides) in kinds.items() for side in sides}
     with ExitStack() as stack:
-        children = {side: stack.enter_context(start_side(side, server, databases[side])) for side in SIDES}
+        children = {side: stack.enter_context(start_side(side, server, databases[side])) for side in ALL}
         for block in range(options.blocks):
-            for kind, sessions in kinds.items():
-                for side in SIDES if block % 2 == 0 else reversed(SIDES):
+            for kind, (sessions, sides) in kinds.items():
+                for side in sides if block % 2 == 0 else reversed(sides):
                     runs[kind, side].measure(children[side], server, kind, options.sends, sessions)
     return runs
 
@@ -185,35 +189,45 @@ def spread(values: list[float], form: str) -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
+def scaled(values: list[float], factor: float, form: str) -> str:
+    return spread([factor * value for value in values], form)
+
+
 def quotients(ours: list[float], raw: list[float]) -> list[float]:
     return [one / other for one, other in zip(ours, raw, strict=True)]
 
 
 def report(runs: dict[tuple[str, str], Run], memory: dict[str, list[float]]) -> list[tuple[str, str, bool]]:
     """Print the table, and return each target's name, figure and whether it is met."""
-    print(f"{'':24}{'raw':>28}{'driver':>28}")
+    print(f"{'':24}{'raw':>28}{'bare':>28}{'driver':>28}")
 
-    def row(name: str, raw: str, ours: str) -> None:
-        print(f"{name:24}{raw:>28}{ours:>28}")
+    def row(name: str, figures: dict[str, str]) -> None:
+        print(f"{name:24}" + "".join(f"{figures.get(side, ''):>28}" for side in ALL))
 
     verdicts = []
     for kind in ("serial", "concurrent"):
-        raw, ours = runs[kind, "raw"], runs[kind, "driver"]
-        row(f"{kind}: sends a second", spread(raw.rates, ".0f"), spread(ours.rates, ".0f"))
-        row("  CPU a send, ms", *(spread([1e3 * value for value in one.cpu], ".2f") for one in (raw, ours)))
-        row("  server's CPU, %", *(spread([100 * value for value in one.server], ".0f") for one in (raw, ours)))
-        ratios = quotients(ours.rates, raw.rates)
+        sides = {side: runs[kind, side] for side in ALL if (kind, side) in runs}
+        row(f"{kind}: sends a second", {side: spread(one.rates, ".0f") for side, one in sides.items()})
+        row(
+            "  CPU a send, ms", {side: spread([1e3 * value for value in one.cpu], ".2f") for side, one in sides.items()}
+        )
+        row(
+            "  server's CPU, %",
+            {side: spread([100 * value for value in one.server], ".0f") for side, one in sides.items()},
+        )
+        ratios = quotients(sides["driver"].rates, sides["raw"].rates)
         met = median(ratios) >= LEAST_THROUGHPUT
         verdicts.append((f"{kind} throughput, at least {LEAST_THROUGHPUT}", spread(ratios, ".2f"), met))
-    raw, ours = runs["serial", "raw"], runs["serial", "driver"]
-    row("latency of a send, ms", *(spread([1e3 * value for value in one.latencies], ".2f") for one in (raw, ours)))
+    raw, bare, ours = (runs["serial", side] for side in ALL)
+    row("latency of a send, ms", {side: scaled(runs["serial", side].latencies, 1e3, ".2f") for side in ALL})
     more = [one - other for one, other in zip(ours.latencies, raw.latencies, strict=True)]
     met = median(more) <= MOST_LATENCY
-    figure = spread([1e3 * value for value in more], "+.2f")
-    verdicts.append((f"latency in ms, at most +{1e3 * MOST_LATENCY:g}", figure, met))
-    row("memory, MB", spread(memory["raw"], ".0f"), spread(memory["driver"], ".0f"))
+    verdicts.append((f"latency in ms, at most +{1e3 * MOST_LATENCY:g}", scaled(more, 1e3, "+.2f"), met))
+    row("memory, MB", {side: spread(memory[side], ".0f") for side in SIDES})
     ratios = quotients(memory["driver"], memory["raw"])
     verdicts.append((f"memory, at most {MOST_MEMORY}", spread(ratios, ".2f"), median(ratios) <= MOST_MEMORY))
+    print(f"serial throughput, bare of raw: {spread(quotients(bare.rates, raw.rates), '.2f')}")
+    print(f"serial throughput, driver of bare: {spread(quotients(ours.rates, bare.rates), '.2f')}")
     return verdicts
 
 
@@ -224,8 +238,9 @@ def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, start_server() as server:
         server.make_contacts()
         databases: dict[str, list[Path]] = {}
-        for place, side in enumerate(SIDES):
-            databases[side] = [Path(folder, f"{side}{number}", "device.db") for number in range(sessions)]
+        for place, side in enumerate(ALL):
+            count = 1 if side == "bare" else sessions
+            databases[side] = [Path(folder, f"{side}{number}", "device.db") for number in range(count)]
             with start(str(HERE / "overhead_raw.py"), environment=server.ready["environment"]) as client:
                 for number, database in enumerate(databases[side]):
                     database.parent.mkdir()
