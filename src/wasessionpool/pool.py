@@ -235,6 +235,11 @@ class WhatsAppSessionPool:
         """
         return await self.session(company_id, device=device).wait_until_connected(timeout=timeout)
 
+    @property
+    def backends(self) -> Backends:
+        """What all sessions share, for adapters: the store, the shelf, the limiter and more. Raises ``PoolClosed``."""
+        return self._open()
+
     async def get_session_status(self, company_id: str, *, device: str = MAIN_DEVICE) -> SessionStatus:
         """Return a snapshot; raises ``SessionNotFound``."""
         return self.session(company_id, device=device).status()

@@ -201,7 +201,7 @@ async def test_a_key_may_make_so_many_requests_a_minute(open_service: OpenServic
                 assert answer.status_code == 429
                 body = answer.json()
                 assert (body["success"], body["code"]) == (False, "too_many_requests")
-                assert 0 < body["retryAfter"] <= 60_000
+                assert 0 < body["retryAfter"] <= 60_001
                 assert answer.headers["retry-after"] == str(-(-body["retryAfter"] // 1000))
             assert (await service.get("/sessions", key="another-key-beside-it")).status_code == 200
             assert (await service.get("/sessions", key="wrong")).status_code == 401

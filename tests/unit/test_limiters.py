@@ -7,7 +7,8 @@ import time_machine
 
 from wasessionpool import RateLimitExceeded, SessionKey
 from wasessionpool.limiters.budgets import Budgets
-from wasessionpool.limiters.windows import CLEAR_OF_THE_EDGE, WindowLimiter
+from wasessionpool.limiters.memory import CLEAR_OF_THE_EDGE
+from wasessionpool.limiters.windows import WindowLimiter
 
 pytestmark = pytest.mark.anyio
 A, B = SessionKey("a"), SessionKey("b")
@@ -131,7 +132,7 @@ async def test_a_clock_that_is_set_back_stops_nobody_for_longer_than_a_window(li
 
 
 async def test_recipients_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wasessionpool.limiters.windows.SWEEP_EVERY", 5)
+    monkeypatch.setattr("wasessionpool.limiters.memory.SWEEP_EVERY", 5)
     with time_machine.travel(1_800_000_000.0, tick=False) as now:
         limiter = WindowLimiter()
         for number in range(20):

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     **dict.fromkeys(CORE, VALUES | {"abc"} | CORE),
     **{backend: VALUES | {"abc", backend} for backend in BACKENDS},
     "__init__": VALUES | {"abc"} | CORE,
-    "http": VALUES | {"abc", "http", "hooks"} | CORE,
+    "http": VALUES | {"abc", "http", "hooks", "limiters"} | CORE,
     "fastapi": VALUES | {"abc", "http", "fastapi"} | CORE,
 }
 FREE = ADAPTERS | {"testing"}

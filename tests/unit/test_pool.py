@@ -150,7 +150,15 @@ async def test_a_pool_that_is_not_open(driver: FakeDriver, clock: FakeClock) -> 
     pool = WhatsAppSessionPool(driver=driver, clock=clock)
     with pytest.raises(PoolClosed, match="async with"):
         await pool.create_session("a")
+    with pytest.raises(PoolClosed, match="async with"):
+        _ = pool.backends
     assert not Path("whatsapp_sessions").exists()
+
+
+async def test_what_the_sessions_share_is_there_for_adapters(open_pool: OpenPool, driver: FakeDriver) -> None:
+    async with open_pool() as pool:
+        assert pool.backends.driver is driver
+        assert pool.backends.settings is pool.settings
 
 
 class FullDisk(MemoryStore):

@@ -84,7 +84,7 @@ def create_router(
     chosen = pool if pool is not None else get_pool()
     access = Access(
         ConfiguredKeys(keys) if keys is not None else ConfiguredKeys.from_env(),
-        lambda: chosen._open().shelf,
+        lambda: chosen.backends.shelf,
         tokens=tokens,
         allow_anonymous=allow_anonymous,
         quota=Quota(request_limit) if request_limit is not None else None,

@@ -26,7 +26,7 @@ async def readiness(pool: WhatsAppSessionPool) -> Readiness:
     """Return what keeps the service from its work, in plain words."""
     try:
         sessions = await pool.get_sessions()
-        backends = pool._open()
+        backends = pool.backends
     except PoolClosed:
         return _answer(["pool_closed: the pool is not open"])
     reasons = []

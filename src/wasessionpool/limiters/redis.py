@@ -21,7 +21,8 @@ from ..errors import ConfigurationError, StorageError
 from ..models import SessionKey
 from .address import FAILURES, REFUSALS, RedisAddress
 from .budgets import Budgets
-from .windows import CLEAR_OF_THE_EDGE, exceeded
+from .memory import CLEAR_OF_THE_EDGE
+from .windows import exceeded
 
 DEADLINE = 1.0
 """Seconds that Redis may take to answer."""
