@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from wasessionpool.drivers.neonize.process import ENVIRONMENT
+
 from .conftest import NOWHERE
 
 SECONDS = float(os.environ.get("STRESS_SECONDS", "15"))
@@ -24,7 +26,7 @@ UNGATED = max(30.0, SECONDS)
 def run(directory: Path, seconds: float, gate: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(Path(__file__).with_name("stress.py")), str(directory), str(seconds), gate],
-        env=os.environ | NOWHERE,
+        env=ENVIRONMENT | os.environ | NOWHERE,
         capture_output=True,
         text=True,
         errors="replace",
