@@ -5,7 +5,8 @@
 The server and the traffic from outside are in this process, the application with its pool is in another, so that what
 is measured of it is its own. Each contact writes to its company, and each company to its contact, every ``pause``
 seconds; each line is cut every ``drop-every`` seconds on average, and all lines at once in the middle. A line of
-figures is printed each minute; slopes are least squares over all minutes but the first third.
+figures is printed each minute; slopes are least squares over the last third: it takes
+17 minutes until each client remembers the 256 messages it has sent last, as whatsmeow does.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ class Figures:
             f"worker restarts: {last['restarts']}; events dropped: {last['dropped']}",
         ]
         for name, costs in (("application", self.application), ("workers", self.workers)):
-            kept = costs[len(costs) // 3 :]
+            kept = costs[-(len(costs) // 3) - 1 :]
             memory, descriptors = [each.memory for each in kept], [each.descriptors for each in kept]
             lines.append(
                 f"{name}: {memory[0] / MIB:.1f} to {memory[-1] / MIB:.1f} MiB ({slope(memory)} in 10 min), "

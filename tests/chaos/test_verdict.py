@@ -105,6 +105,15 @@ async def test_what_was_received(company: Company, tmp_path: Path) -> None:
     ]
 
 
+async def test_what_ends_neonize_cuts_it_short_once_and_when_it_does(company: Company) -> None:
+    company.tell("reconnecting", "pump_dead")
+    assert company.cuts == [], "nothing had struck it"
+    company.muted = True
+    for reason in ("worker_crashed", "pump_dead", "pump_dead"):
+        company.tell("reconnecting", reason)
+    assert len(company.cuts) == 1
+
+
 async def test_statuses_and_links(company: Company) -> None:
     company.tell("connected", None)
     assert list(verdict.statuses([company])) == [
