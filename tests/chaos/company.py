@@ -19,9 +19,8 @@ class Company:
     """A company, its phone, the contact that it speaks with, and what becomes of what they write.
 
     ``expected`` is the status that its last fault calls for. ``cuts`` are the times, from and to, in which neonize was
-    cut short with what it had acknowledged: by the death of its worker, or by an event that ended it, for which it is
-    ``muted`` until that event reaches it, at its next login if not at once. ``void`` are ids of messages that nobody
-    has to have: their device was unlinked before it took them.
+    cut short with what it had acknowledged, by the death of its worker. ``void`` are ids of messages that nobody has to
+    have: their device was unlinked before it took them.
     """
 
     id: str
@@ -32,7 +31,6 @@ class Company:
     status: str = ""
     said_reason: str | None = None
     cuts: list[tuple[float, float]] = field(default_factory=list)
-    muted: bool = False
     written: dict[str, str] = field(default_factory=dict)
     void: set[str] = field(default_factory=set)
     struck: anyio.Lock = field(default_factory=anyio.Lock)
@@ -41,9 +39,6 @@ class Company:
     def tell(self, status: str, reason: str | None) -> None:
         """Take what the application says."""
         self.status, self.said_reason = status, reason
-        if self.muted and reason == "pump_dead":
-            self.muted = False
-            self.cut_short(0.0)
         self._changed.set()
         self._changed = anyio.Event()
 

@@ -131,8 +131,6 @@ class Storm:
             if step.fault in STRIKES:
                 async with company.struck:
                     self._note(step, company)
-                    if step.fault == "mute":
-                        company.muted = True
                     await STRIKES[step.fault](company.phone, step, company.contact.number)
                     company.phone.end_faults()
             elif step.fault in ("unlink", "log_out", "replace", "ban"):

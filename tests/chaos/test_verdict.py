@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -105,13 +105,16 @@ async def test_what_was_received(company: Company, tmp_path: Path) -> None:
     ]
 
 
-async def test_what_ends_neonize_cuts_it_short_once_and_when_it_does(company: Company) -> None:
-    company.tell("reconnecting", "pump_dead")
-    assert company.cuts == [], "nothing had struck it"
-    company.muted = True
-    for reason in ("worker_crashed", "pump_dead", "pump_dead"):
-        company.tell("reconnecting", reason)
-    assert len(company.cuts) == 1
+async def test_what_a_muted_neonize_had_in_hand_may_be_lost(company: Company, tmp_path: Path) -> None:
+    now, wire = datetime.now(UTC), tmp_path / "wire.log"
+    company.written = {"3EB00001": "in company-0 1"}
+    taken = f'{now.isoformat()} 79680000000:1 ← <receipt id="3EB00001" to="7779000000000@lid" type="inactive"/>\n'
+    received = verdict.Received(tmp_path / "incoming", wire)
+    for number, seconds, lost in (("79680000000", 1, 0), ("79680000000", 9, 1), ("79680000001", 1, 1)):
+        at = (now + timedelta(seconds=seconds)).isoformat()
+        ack = f'{at} {number}:1 ← <ack class="receipt" id="3EB0" to="7779680000000@lid" type="enc_rekey_retry"/>\n'
+        wire.write_text(taken + ack)
+        assert len(list(received.violations([company]))) == lost
 
 
 async def test_statuses_and_links(company: Company) -> None:

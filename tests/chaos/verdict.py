@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from .company import Company
+from .company import IN_HAND, Company
 from .journal import read
 
 RECEIPT_ID = re.compile(r'\bid="([0-9A-F]+)"')
+MUTED = re.compile(r'^(\S+) (\d+):\d+ ← <ack class="receipt" .*type="(?:server-error|enc_rekey_retry)"')
 LOST_AT_ONCE = 101
 """Messages of a session that may be lost where neonize is cut short: it had them, and had acknowledged them."""
 
@@ -64,6 +65,15 @@ def acknowledgements(wire: Path) -> dict[str, float]:
     return found
 
 
+def muted(wire: Path) -> dict[str, list[float]]:
+    """Return when devices took a receipt that ends neonize, by their numbers: at once, or at their next login."""
+    found: dict[str, list[float]] = defaultdict(list)
+    with wire.open() as lines:
+        for match in filter(None, map(MUTED.match, lines)):
+            found[match[2]].append(datetime.fromisoformat(match[1]).timestamp())
+    return found
+
+
 class Received:
     """What the application's durable handler has written down."""
 
@@ -86,14 +96,15 @@ class Received:
 
     def violations(self, companies: Sequence[Company]) -> Iterator[str]:
         """Losses beyond what is documented, what came twice without saying so, and what went to the wrong company."""
-        taken = acknowledgements(self._wire)
+        taken, ended = acknowledgements(self._wire), muted(self._wire)
         for company, texts in self.missing(companies).items():
+            cuts = company.cuts + [(at - IN_HAND, at + IN_HAND) for at in ended[company.phone.number]]
             times = {text: taken.get(message_id, 0.0) for message_id, text in company.written.items()}
             for text in texts:
-                if not any(begun <= times[text] <= ended for begun, ended in company.cuts):
+                if not any(begun <= times[text] <= end for begun, end in cuts):
                     yield f"{company.id}: {text!r} was {'taken' if times[text] else 'not taken'}, and is lost"
-            if company.cuts and len(texts) > LOST_AT_ONCE * len(company.cuts):
-                yield f"{company.id}: {len(texts)} messages lost, neonize was cut short {len(company.cuts)} times"
+            if cuts and len(texts) > LOST_AT_ONCE * len(cuts):
+                yield f"{company.id}: {len(texts)} messages lost, neonize was cut short {len(cuts)} times"
         new: Counter[tuple[str, str]] = Counter()
         for entry in read(self._path):
             if not entry["redelivered"]:
