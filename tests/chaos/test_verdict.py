@@ -112,9 +112,9 @@ async def test_what_a_muted_neonize_had_in_hand_may_be_lost(company: Company, tm
     received = verdict.Received(tmp_path / "incoming", wire)
     for number, seconds, lost in (("79680000000", 1, 0), ("79680000000", 9, 1), ("79680000001", 1, 1)):
         at = (now + timedelta(seconds=seconds)).isoformat()
-        ack = f'{at} {number}:1 ← <ack class="receipt" id="3EB0" to="7779680000000@lid" type="enc_rekey_retry"/>\n'
-        wire.write_text(taken + ack)
-        assert len(list(received.violations([company]))) == lost
+        for attributes in ('class="receipt" id="3EB0" type="enc_rekey_retry"', 'type="server-error" class="receipt"'):
+            wire.write_text(f"{taken}{at} {number}:1 ← <ack {attributes}/>\n")
+            assert len(list(received.violations([company]))) == lost
 
 
 async def test_statuses_and_links(company: Company) -> None:

@@ -12,7 +12,7 @@ from .company import IN_HAND, Company
 from .journal import read
 
 RECEIPT_ID = re.compile(r'\bid="([0-9A-F]+)"')
-MUTED = re.compile(r'^(\S+) (\d+):\d+ ← <ack class="receipt" .*type="(?:server-error|enc_rekey_retry)"')
+MUTED = re.compile(r'^(\S+) (\d+):\d+ ← <ack .*type="(?:server-error|enc_rekey_retry)"')
 LOST_AT_ONCE = 101
 """Messages of a session that may be lost where neonize is cut short: it had them, and had acknowledged them."""
 
