@@ -110,7 +110,13 @@ async def test_what_a_muted_neonize_had_in_hand_may_be_lost(company: Company, tm
     company.written = {"3EB00001": "in company-0 1"}
     taken = f'{now.isoformat()} 79680000000:1 ← <receipt id="3EB00001" to="7779000000000@lid" type="inactive"/>\n'
     received = verdict.Received(tmp_path / "incoming", wire)
-    for number, seconds, lost in (("79680000000", 1, 0), ("79680000000", 9, 1), ("79680000001", 1, 1)):
+    for number, seconds, lost in (
+        ("79680000000", 1, 0),
+        ("79680000000", 9, 1),
+        ("79680000000", -9, 0),
+        ("79680000000", -19, 1),
+        ("79680000001", 1, 1),
+    ):
         at = (now + timedelta(seconds=seconds)).isoformat()
         for attributes in ('class="receipt" id="3EB0" type="enc_rekey_retry"', 'type="server-error" class="receipt"'):
             wire.write_text(f"{taken}{at} {number}:1 ← <ack {attributes}/>\n")

@@ -13,6 +13,9 @@ from .journal import read
 
 RECEIPT_ID = re.compile(r'\bid="([0-9A-F]+)"')
 MUTED = re.compile(r'^(\S+) (\d+):\d+ ← <ack .*type="(?:server-error|enc_rekey_retry)"')
+MUTED_FOR = 15.0
+"""Seconds after that receipt within which the next client acknowledges what the muted one opened and did not hand over:
+it comes again where the line broke before it was acknowledged, and cannot be opened twice."""
 LOST_AT_ONCE = 101
 """Messages of a session that may be lost where neonize is cut short: it had them, and had acknowledged them."""
 
@@ -98,7 +101,7 @@ class Received:
         """Losses beyond what is documented, what came twice without saying so, and what went to the wrong company."""
         taken, ended = acknowledgements(self._wire), muted(self._wire)
         for company, texts in self.missing(companies).items():
-            cuts = company.cuts + [(at - IN_HAND, at + IN_HAND) for at in ended[company.phone.number]]
+            cuts = company.cuts + [(at - IN_HAND, at + MUTED_FOR) for at in ended[company.phone.number]]
             times = {text: taken.get(message_id, 0.0) for message_id, text in company.written.items()}
             for text in texts:
                 if not any(begun <= times[text] <= end for begun, end in cuts):

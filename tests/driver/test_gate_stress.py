@@ -47,5 +47,5 @@ def test_starts_stops_and_sends_at_once_do_no_harm(tmp_path: Path) -> None:
 def test_without_the_gate_they_end_the_process(tmp_path: Path) -> None:
     done = run(tmp_path, UNGATED, "open")
     assert done.returncode == -signal.SIGABRT
-    # The second: a client was looked up between its coming and its going.
-    assert any(end in done.stderr for end in ("fatal error: concurrent map", "nil pointer dereference"))
+    # Mostly it is "fatal error: concurrent map"; a client that is looked up as it comes or goes ends it otherwise.
+    assert "goroutine " in done.stderr
