@@ -57,7 +57,7 @@ async def opened(
     with pytest.MonkeyPatch.context() as patch:
         time = SimpleNamespace(time=lambda: clock.now().timestamp())
         patch.setattr("limits.storage.memory.time", time)
-        patch.setattr("wasessionpool.limiters.windows.time", time)
+        patch.setattr("wasessionpool.limiters.memory.time", time)
         async with MemoryStore() as memory:
             pool = WhatsAppSessionPool(
                 PoolSettings(**settings),
