@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.strategies import FixedWindowRateLimiter
+
 from ..limiters.memory import Windows
 from .errors import HttpError
 
-MINUTE = 60
-
 
 class Quota:
-    """At most ``limit`` requests a key in any minute, in this process."""
+    """At most ``limit`` requests a key in the minute that begins with one, in this process."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._windows = Windows()
+        self._limit = RateLimitItemPerMinute(limit)
+        self._windows = FixedWindowRateLimiter(Windows())
 
     def spend(self, name: str) -> None:
         """Count a request; raises ``HttpError`` 429, which says when to come again."""
-        if self._windows.take(name, self._limit, MINUTE) is None:
-            wait = self._windows.wait(name, self._limit, MINUTE)
-            raise HttpError(429, "too_many_requests", "Too many requests", retry_after=wait)
+        if self._windows.hit(self._limit, name):
+            return
+        wait = max(0.0, self._windows.get_window_stats(self._limit, name).reset_time - time.time())
+        raise HttpError(429, "too_many_requests", "Too many requests", retry_after=wait)

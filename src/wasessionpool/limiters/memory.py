@@ -1,4 +1,4 @@
-"""Sliding windows of ``limits`` in memory, each under a name."""
+"""The windows that ``limits`` counts in memory, each under a name, swept without a thread of its own."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ class Windows(MemoryStorage):
         entries.insert(0, entry)
         return entry
 
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Count in a fixed window, for a strategy of ``limits``."""
+        self._count()
+        return super().incr(key, expiry, amount)
+
     def give_back(self, taken: list[tuple[str, Entry]]) -> None:
         for name, entry in taken:
             self.events[name] = [each for each in self.events.get(name, []) if each is not entry]
@@ -65,6 +70,10 @@ class Windows(MemoryStorage):
         for name, entries in list(self.events.items()):
             self._forget_old(entries)
             if not entries:
+                self.clear(name)
+        now = time.time()
+        for name, expires in list(self.expirations.items()):
+            if expires <= now:
                 self.clear(name)
 
     def _count(self) -> None:
