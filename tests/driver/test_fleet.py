@@ -167,9 +167,7 @@ async def test_a_worker_that_fails_at_its_start(
     assert detail in (ended.detail or "")
 
 
-@pytest.mark.parametrize(
-    ("variable", "usual"), [("MALLOC_ARENA_MAX", "2"), ("GOMAXPROCS", str(max(8, os.cpu_count() or 1)))]
-)
+@pytest.mark.parametrize(("variable", "usual"), [("MALLOC_ARENA_MAX", "2"), ("GOMAXPROCS", "8")])
 @pytest.mark.parametrize("told", [None, "7"])
 async def test_a_worker_has_the_environment_that_suits_it_unless_it_is_told_otherwise(
     worker: WorkerFactory,

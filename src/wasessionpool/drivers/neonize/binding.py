@@ -137,7 +137,8 @@ def load_neonize() -> Binding:
     """Import neonize into this process, which starts Go and can never fork without exec again.
 
     Raises ``ConfigurationError`` where neonize, its library or libmagic is missing or not the version this was
-    written for. Nothing is downloaded, and the root logger is left as it was.
+    written for. Nothing is downloaded, and the root logger is left as it was. From then on the timers of this thread,
+    and of those that it starts, may be late by ``TIMER_SLACK``.
     """
     _relax_timers()
     version, package = _check_installed()

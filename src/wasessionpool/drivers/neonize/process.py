@@ -51,7 +51,7 @@ logger = logging.getLogger("wasessionpool.worker")
 START_TIMEOUT = 30.0
 END_TIMEOUT = 2.0
 LINE_LIMIT = 200
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "GOMAXPROCS": str(max(8, os.cpu_count() or 1))}
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "GOMAXPROCS": "8"}
 """What suits a worker, where the application's environment does not say otherwise.
 
 By default glibc keeps memory apart for up to eight threads a processor; a worker has many that do little. Go runs as
