@@ -43,9 +43,13 @@ def test_starts_stops_and_sends_at_once_do_no_harm(tmp_path: Path) -> None:
     assert min(did["starts"], did["stops"], did["answers from Go"]) > SECONDS, did
 
 
-@pytest.mark.timeout(UNGATED + 90)
+@pytest.mark.timeout(3 * (UNGATED + 60))
 def test_without_the_gate_they_end_the_process(tmp_path: Path) -> None:
-    done = run(tmp_path, UNGATED, "open")
-    assert done.returncode == -signal.SIGABRT
-    # Mostly it is "fatal error: concurrent map"; a client that is looked up as it comes or goes ends it otherwise.
-    assert "goroutine " in done.stderr
+    """Nearly always by the map's own check; a client that is looked up as it comes or goes may end it before that."""
+    for attempt in range(3):
+        (directory := tmp_path / str(attempt)).mkdir()
+        done = run(directory, UNGATED, "open")
+        assert done.returncode == -signal.SIGABRT
+        if "fatal error: concurrent map" in done.stderr:
+            return
+    pytest.fail(f"it never ended by the map's check, but at last by {done.stderr[:300]}")
