@@ -208,13 +208,8 @@ def report(runs: dict[tuple[str, str], Run], memory: dict[str, list[float]]) -> 
     for kind in ("serial", "concurrent"):
         sides = {side: runs[kind, side] for side in ALL if (kind, side) in runs}
         row(f"{kind}: sends a second", {side: spread(one.rates, ".0f") for side, one in sides.items()})
-        row(
-            "  CPU a send, ms", {side: spread([1e3 * value for value in one.cpu], ".2f") for side, one in sides.items()}
-        )
-        row(
-            "  server's CPU, %",
-            {side: spread([100 * value for value in one.server], ".0f") for side, one in sides.items()},
-        )
+        row("  CPU a send, ms", {side: scaled(one.cpu, 1e3, ".2f") for side, one in sides.items()})
+        row("  server's CPU, %", {side: scaled(one.server, 100, ".0f") for side, one in sides.items()})
         ratios = quotients(sides["driver"].rates, sides["raw"].rates)
         met = median(ratios) >= LEAST_THROUGHPUT
         verdicts.append((f"{kind} throughput, at least {LEAST_THROUGHPUT}", spread(ratios, ".2f"), met))

@@ -28,7 +28,6 @@ class Sessions:
             command = [sys.executable, str(RAW)]
             self._raw = Popen(command, stdin=PIPE, stdout=PIPE, text=True, pass_fds=[theirs.fileno()])
             self._theirs: int | None = theirs.fileno()
-            self._replies = 0
 
     def processes(self) -> list[int]:
         """Return the ids of both processes."""

@@ -5,8 +5,8 @@
 The server and the traffic from outside are in this process, the application with its pool is in another, so that what
 is measured of it is its own. Each contact writes to its company, and each company to its contact, every ``pause``
 seconds; each line is cut every ``drop-every`` seconds on average, and all lines at once in the middle. A line of
-figures is printed each minute; slopes are least squares over the last third: it takes
-17 minutes until each client remembers the 256 messages it has sent last, as whatsmeow does.
+figures is printed each minute; slopes are least squares over the last third: by default it takes 17 minutes until each
+client remembers the 256 messages that it has sent last, as whatsmeow does.
 """
 
 from __future__ import annotations
