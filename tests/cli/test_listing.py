@@ -44,7 +44,7 @@ def test_a_status_saved_by_a_pool_that_was_killed_is_not_believed(command: Any, 
 
 def test_a_session_that_a_process_runs_names_it(command: Any, sessions: Path, held: int) -> None:
     done = command("status", "962302", "--session-path", str(sessions))
-    assert f"connected, held by process {held} on " in done.stdout
+    assert f"\nstatus           connected, held by process {held} on " in done.stdout
     record = listed(command, sessions)["962302:main"]
     assert (record["status"], record["holder"].split(" on ")[0]) == ("connected", f"process {held}")
 

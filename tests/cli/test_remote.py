@@ -133,7 +133,7 @@ async def test_what_is_told_to_people(start_service: Any, process: Any, sessions
             ["962302", "+79686484488", "yes"],
             ["962303:sales", "-", "no"],
         ]
-        assert rows[1].endswith(f"connected, held by {url}")
+        assert rows[1].endswith(f" connected, held by {url}")
         assert re.search(r"^phone number +\+79686484488$", await shown("status", "962302"), re.MULTILINE)
         assert await shown("send", "962302", ANN, "Hello") == f"sent FAKE1 to {ANN}@s.whatsapp.net\n"
         stays = await shown("disconnect", "962302")

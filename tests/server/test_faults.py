@@ -88,6 +88,7 @@ async def test_a_silent_server_keeps_the_connection(whatsapp: WhatsAppServer, st
     phone, ann = whatsapp.phone(OWN), whatsapp.contact(ANN)
     async with start_client() as client:
         await pair(whatsapp, client)
+        await phone.wait_delivered()
         phone.silence()
         await ann.send(OWN, "nobody hears")
         with pytest.raises(TimeoutError):
