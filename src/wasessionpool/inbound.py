@@ -34,6 +34,7 @@ class Inbound:
         self._keep = keep
         self._in_flight: set[int] = set()
         self._done: list[int] = []
+        self._generation = 0
         self._reading = False
         self._changed = anyio.Event()
 
@@ -86,7 +87,8 @@ class Inbound:
             await self._changed.wait()
 
     def forget(self) -> None:
-        """The inbox was erased: its numbers mean nothing any more."""
+        """The inbox was erased: its numbers mean nothing any more, and a new one will give them again."""
+        self._generation += 1
         self._in_flight.clear()
         self._done.clear()
 
@@ -98,18 +100,20 @@ class Inbound:
             if item.event_type == "message":
                 return False
             # A reaction that nobody asked for is no news for who comes later.
-            self._finished(number, acknowledged=True)
+            self._finished(number, self._generation, acknowledged=True)
             return True
         event = self._make_event(item)
         self._in_flight.add(number)
         try:
-            await self._bus.deliver(event, lambda acknowledged: self._finished(number, acknowledged=acknowledged))
+            await self._bus.deliver(event, partial(self._finished, number, self._generation))
         except BaseException:
             self._in_flight.discard(number)
             raise
         return True
 
-    def _finished(self, number: int, *, acknowledged: bool) -> None:
+    def _finished(self, number: int, generation: int, acknowledged: bool) -> None:
+        if generation != self._generation:
+            return
         self._in_flight.discard(number)
         if acknowledged:
             self._done.append(number)

@@ -342,9 +342,19 @@ async def test_a_logout_forgets_what_is_at_work(
         driver.link.receive("x")
         await clock.advance()
         await pool.logout(COMPANY)
+        new = driver.inboxes[SessionKey(COMPANY)] = FakeInbox()
+        await pool.create_session(COMPANY)
+        driver.link.receive("first of the new inbox")
+        await clock.advance()
+        old_gate, handler.gate = handler.gate, anyio.Event()
+        old_gate.set()
+        await clock.advance()
+        assert handler.texts == ["x", "first of the new inbox"]
+        # Both have the number 1, and the second is still being worked on.
+        assert (inbox.acknowledged, new.acknowledged) == ([], [])
         handler.gate.set()
         await clock.advance()
-        assert inbox.acknowledged == []
+        assert (inbox.acknowledged, new.acknowledged) == ([], [1])
 
 
 async def test_an_inbox_that_cannot_be_read_is_told(
