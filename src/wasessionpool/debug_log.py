@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from logging.handlers import RotatingFileHandler
@@ -65,6 +65,7 @@ async def debug_log(key: SessionKey, path: Path | None, counts: Counts) -> Async
         with anyio.move_on_after(PATIENCE, shield=True):
             await log.drain()
             await run_sync(log.close, abandon_on_cancel=True)
+        log.over = True
 
 
 class DebugLog(logging.Handler):
@@ -80,6 +81,8 @@ class DebugLog(logging.Handler):
         self._file = _PrivateFile(path, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8", delay=True)
         self._waiting: deque[tuple[float, str | BaseEvent | logging.LogRecord]] = deque()
         self._dropped_told = counts.log_lines_dropped
+        self.over = False
+        """Nothing is written any more: a thread that was too slow closes the file, which may be deleted by then."""
         self._writing = threading.Lock()
         self._changed = anyio.Event()
         self._loop = threading.get_ident()
@@ -119,6 +122,7 @@ class DebugLog(logging.Handler):
             await run_sync(self._write, abandon_on_cancel=True)
 
     def close(self) -> None:
+        self.over = True
         # Not for ever: `logging` closes its handlers at the interpreter's exit, too.
         if self._writing.acquire(timeout=PATIENCE):
             with suppress(OSError):
@@ -129,13 +133,19 @@ class DebugLog(logging.Handler):
     def _write(self) -> None:
         # One thread at a time: an abandoned one may still be at it.
         with self._writing:
-            while self._waiting:
+            while self._waiting and not self.over:
                 count = min(len(self._waiting), TOGETHER)
-                self._file.append(_line(*self._waiting.popleft()) for _ in range(count))
+                self._put([_line(*self._waiting.popleft()) for _ in range(count)])
             total = self._counts.log_lines_dropped
             dropped, self._dropped_told = total - self._dropped_told, total
             if dropped:
-                self._file.append([_line(time.time(), f"{dropped} lines were dropped")])
+                self._put([_line(time.time(), f"{dropped} lines were dropped")])
+            if self.over:
+                self._file.close()
+
+    def _put(self, lines: list[str]) -> None:
+        if not self.over:
+            self._file.handle(logging.makeLogRecord({"msg": "\n".join(lines)}))
 
 
 def line_of(event: BaseEvent) -> str:
@@ -169,9 +179,6 @@ def _line(at: float, said: str | BaseEvent | logging.LogRecord) -> str:
 
 
 class _PrivateFile(RotatingFileHandler):
-    def append(self, lines: Iterable[str]) -> None:
-        self.handle(logging.makeLogRecord({"msg": "\n".join(lines)}))
-
     def _open(self) -> io.TextIOWrapper:
         return io.TextIOWrapper(os.fdopen(os.open(self.baseFilename, FLAGS, 0o600), "ab"), encoding="utf-8")
 

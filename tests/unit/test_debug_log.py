@@ -25,6 +25,12 @@ KEY = SessionKey("962302")
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|WARNING|ERROR) \S.*")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said last is on disk when a session has ended, however slow the machine is."""
+    monkeypatch.setattr(debug_log, "PATIENCE", 60.0)
+
+
 def open_on_disk(path: Path, driver: FakeDriver, **settings: Any) -> WhatsAppSessionPool:
     return WhatsAppSessionPool(PoolSettings(session_path=path, reconnect_base_delay=0, **settings), driver=driver)
 
@@ -152,16 +158,56 @@ async def test_a_disk_that_hangs_blocks_nothing_and_what_is_dropped_is_counted(
 async def test_a_disk_that_hangs_for_ever_delays_the_end_for_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    goes_on = threading.Event()
-    monkeypatch.setattr(debug_log._PrivateFile, "_open", lambda _: goes_on.wait(20))
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_: Any) -> None:
+        hangs.set()
+        goes_on.wait(60)
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(debug_log._PrivateFile, "_open", hang)
     monkeypatch.setattr(debug_log, "PATIENCE", 0.05)
     try:
-        with anyio.fail_after(10):
-            async with debug_log.debug_log(KEY, tmp_path / "debug.log", Counts()) as log:
+        with anyio.fail_after(30):
+            async with (
+                debug_log.debug_log(KEY, tmp_path / "debug.log", Counts()) as log,
+                anyio.create_task_group() as tasks,
+            ):
                 assert log is not None
+                tasks.start_soon(log.write)
                 log.say("first")
+                assert await anyio.to_thread.run_sync(hangs.wait, 20)
+                log.say("last")
+                tasks.cancel_scope.cancel()
     finally:
         goes_on.set()
+    with log._writing:
+        pass  # The thread that was left behind must not open the file once nothing is patched any more.
+
+
+async def test_a_thread_that_is_too_slow_makes_no_file_of_a_session_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def slowly(at: float, said: Any) -> str:
+        hangs.set()
+        goes_on.wait(60)
+        return f"{at} {said}"
+
+    monkeypatch.setattr(debug_log, "PATIENCE", 0.05)
+    monkeypatch.setattr(debug_log, "_line", slowly)
+    monkeypatch.setattr(debug_log, "TOGETHER", 1)
+    path = tmp_path / "debug.log"
+    async with debug_log.debug_log(KEY, path, Counts()) as log:
+        assert log is not None
+        log.say("first")
+        log.say("second")
+    assert hangs.is_set()
+    goes_on.set()
+    with log._writing:
+        assert log._file.stream is None
+    assert not path.exists()
 
 
 async def test_a_full_disk_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
