@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
 from wasessionpool import SessionKey, SessionLocked, StorageError
+from wasessionpool.coordinators import local
 from wasessionpool.coordinators.local import LocalCoordinator
 
 pytestmark = pytest.mark.anyio
@@ -70,24 +75,57 @@ async def test_a_path_that_cannot_be_locked(tmp_path: Path) -> None:
 
 
 async def test_asking_for_the_holder_never_costs_an_owner_its_lock(tmp_path: Path) -> None:
-    coordinator, asked = LocalCoordinator(tmp_path), 0
+    coordinator = LocalCoordinator(tmp_path)
     async with coordinator.own(KEY):
         (tmp_path / "962302" / "session.json").touch()
-    done = threading.Event()
+    asked, done = threading.Event(), threading.Event()
 
     def ask() -> None:
-        nonlocal asked
         while not done.is_set():
-            coordinator.holder(KEY)
-            asked += 1
+            LocalCoordinator(tmp_path).holder(KEY)
+            asked.set()
 
-    thread = threading.Thread(target=ask)
-    thread.start()
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
     try:
+        assert asked.wait(60)
         for _ in range(100):
             async with coordinator.own(KEY):
                 pass
     finally:
         done.set()
-        thread.join()
-    assert asked
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def held_by_an_asker(path: Path) -> Iterator[None]:
+    """Hold the lock as one who asks for its holder, and is held up then."""
+    with (path / "962302" / "session.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+async def test_who_asks_and_is_held_up_is_taken_for_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinator = LocalCoordinator(tmp_path)
+    async with coordinator.own(KEY):
+        (tmp_path / "962302" / "session.json").touch()
+    owned = anyio.Event()
+
+    async def own() -> None:
+        async with coordinator.own(KEY):
+            owned.set()
+
+    monkeypatch.setattr(local, "PATIENCE", 60.0)
+    async with anyio.create_task_group() as tasks:
+        with held_by_an_asker(tmp_path):
+            assert coordinator.holder(KEY) is None
+            tasks.start_soon(own)
+            await anyio.sleep(0.1)
+            assert not owned.is_set()
+    assert owned.is_set()
+    monkeypatch.setattr(local, "PATIENCE", 0.0)
+    with held_by_an_asker(tmp_path), pytest.raises(SessionLocked):
+        async with coordinator.own(KEY):
+            pass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import platform
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,8 +25,10 @@ from ..models import SessionKey
 logger = logging.getLogger(__name__)
 
 LOCK = "session.lock"
-PATIENCE = 0.2
-"""Seconds to try for a lock: who asks for its holder has it for a moment."""
+PATIENCE = 5.0
+"""Seconds to try for a lock that no owner has: who asks for its holder shares it, for a moment or a busy machine's."""
+AGAIN = 0.01
+"""Seconds between these tries."""
 
 
 class LocalCoordinator:
@@ -43,19 +47,10 @@ class LocalCoordinator:
                 await run_sync(self._release, key, lock)
 
     def holder(self, key: SessionKey) -> str | None:
-        """Return who holds the session, or ``None`` where nobody does; raises ``StorageError``.
-
-        There is no way to ask for a lock but to take it, for a moment, which ``own`` sits out.
-        """
+        """Return who holds the session, or ``None`` where nobody does; raises ``StorageError``."""
         path = self._file(key)
-        if not path.exists():
-            return None
-        lock = FileLock(path, timeout=0, thread_local=False, mode=0o600)
         try:
-            with lock:
-                return None
-        except Timeout:
-            return _describe(_read(path))
+            return _describe(_read(path)) if _is_owned(path) else None
         except OSError as error:
             raise StorageError(f"cannot ask who holds {path}: {error.strerror}") from error
 
@@ -65,14 +60,15 @@ class LocalCoordinator:
     def _acquire(self, key: SessionKey) -> tuple[FileLock, int]:
         path = self._file(key)
         private_directory(path.parent)
-        lock = FileLock(path, timeout=PATIENCE, thread_local=False, mode=0o600)
+        lock, until = FileLock(path, timeout=0, thread_local=False, mode=0o600), time.monotonic() + PATIENCE
         try:
-            lock.acquire(poll_interval=PATIENCE / 10)
+            while not _try(lock):
+                if _is_owned(path) or time.monotonic() >= until:
+                    holder = _describe(_read(path))
+                    raise SessionLocked(f"session {key} is run by {holder}", holder=holder)
+                time.sleep(AGAIN)
             fence = int(_read(path).get("fence", 0)) + 1
             path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "fence": fence}))
-        except Timeout:
-            holder = _describe(_read(path))
-            raise SessionLocked(f"session {key} is run by {holder}", holder=holder) from None
         except OSError as error:
             lock.release()
             raise StorageError(f"cannot lock {path}: {error.strerror}") from error
@@ -91,6 +87,32 @@ class LocalCoordinator:
             logger.debug("%s stays: %s", path, error.strerror)
         finally:
             lock.release()
+
+
+def _try(lock: FileLock) -> bool:
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    return True
+
+
+def _is_owned(path: Path) -> bool:
+    """Ask for an exclusive lock by sharing it: there is no way to ask but to take it, and so those who ask may be many.
+
+    Raises ``OSError``.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _read(path: Path) -> dict[str, Any]:
