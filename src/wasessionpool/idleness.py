@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .abc import Clock
 from .settings import PoolSettings
 from .standing import Standing
@@ -10,20 +12,21 @@ QUIET = 30.0
 """Seconds without a message after which a session that woke to collect what waits has collected it."""
 
 AGAIN = 1.0
-"""Seconds until one that waits for an answer from WhatsApp is looked at again."""
+"""Seconds until one with a send that waits for its turn, or for an answer from WhatsApp, is looked at again."""
 
 
 class Idleness:
     """Messages and sends keep a session awake for ``session_timeout``; presence and receipts do not.
 
-    ``collecting``: it woke by itself, and nothing has been sent since.
+    ``collecting``: it woke by itself, and nothing has been sent since. ``busy``: a send waits for its turn.
     """
 
-    def __init__(self, standing: Standing, settings: PoolSettings, clock: Clock) -> None:
+    def __init__(self, standing: Standing, settings: PoolSettings, clock: Clock, busy: Callable[[], bool]) -> None:
         self.collecting = False
         self._standing = standing
         self._timeout = settings.session_timeout
         self._clock = clock
+        self._busy = busy
 
     async def lasted(self) -> None:
         """Wait until the session has been connected and idle for long enough; for ever where it never sleeps."""
@@ -34,7 +37,7 @@ class Idleness:
                 continue
             patience = min(QUIET, self._timeout) if self.collecting else self._timeout
             left = since + patience - self._clock.monotonic()
-            if self._standing.pulse.unanswered_for >= 0:
+            if self._busy() or self._standing.pulse.unanswered_for >= 0:
                 left = max(left, AGAIN)
             if left <= 0:
                 return

@@ -68,7 +68,7 @@ class Supervisor:
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
         self._retries = Retries(self.standing, backends)
-        self._idleness = Idleness(self.standing, backends.settings, backends.clock)
+        self._idleness = Idleness(self.standing, backends.settings, backends.clock, busy=lambda: self.sends.waiting > 0)
         self._link: Link | None = None
 
     @property

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from wasessionpool import DisconnectReason, SessionNotConnected, Status, WhatsAppSessionPool
+from wasessionpool import DisconnectReason, PacingPolicy, SessionNotConnected, Status, WhatsAppSessionPool
 from wasessionpool.events import Event
 from wasessionpool.links import PresenceChanged
+from wasessionpool.messages import to_message
 from wasessionpool.models import Contact, Presence
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
@@ -188,6 +190,24 @@ async def test_whatever_needs_its_link_wakes_it(
         await clock.advance()
         assert len(driver.links) == 2
         assert (await status(pool)).status is (Status.LOGGED_OUT if call == "logout" else Status.CONNECTED)
+
+
+async def test_a_send_that_waits_for_its_turn_keeps_it_awake(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    pacing = PacingPolicy(min_gap=HOUR, gap_jitter=0, typing_speed=0, reconnect_ramp=0)
+    async with open_pool(session_timeout=HOUR / 2, pacing=pacing) as pool:
+        link = await connected(pool, driver, clock)
+        async with anyio.create_task_group() as tasks:
+            for text in ("first", "second"):
+                tasks.start_soon(partial(pool.send_message, COMPANY, BOB, text, wait=True))
+                await clock.advance()
+            await clock.advance(HOUR - 1)
+            assert (await status(pool)).status is Status.CONNECTED
+            await clock.advance(2)
+        assert [message for _, message in link.sent] == [to_message("first"), to_message("second")]
+        await clock.advance(HOUR / 2)
+        assert (await status(pool)).status is Status.SLEEPING
 
 
 async def test_it_wakes_by_itself_to_collect_what_waits_then_sleeps_on(
