@@ -110,7 +110,7 @@ async def test_a_device_that_another_process_has_open(driver: NeonizeDriver, ses
     descriptor = os.open(one.device.database.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        assert (await end_of(one, driver)).reason is DisconnectReason.LEASE_LOST
+        assert (await end_of(one, driver)).reason is DisconnectReason.WORKER_CRASHED
     finally:
         os.close(descriptor)
     assert (await end_of(one, driver)).reason is DisconnectReason.NETWORK

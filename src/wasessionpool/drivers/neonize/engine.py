@@ -74,7 +74,9 @@ CALLS_AT_ONCE = 3
 """Calls of one session inside Go at a time: a send and a probe that hang do not keep a log-out from it."""
 
 CALLS_WAITING = 16
-LEASE_TIMEOUT = 5.0
+LEASE_TIMEOUT = 10.0
+"""Seconds to wait for a killed application's worker, which has the device open until it is gone."""
+
 STOP_WINDOW = 1.0
 ABANDON = 5.0
 """Seconds after which a stopped client that has not returned is left behind: one without keys never does, but it
@@ -365,7 +367,8 @@ class Engine:
         directory = Path(unquote_to_bytes(start.database).decode(errors="surrogateescape")).parent
         session.lease = Lease.take(directory, LEASE_TIMEOUT)
         if session.lease is None:
-            return LinkEnded(reason=DisconnectReason.LEASE_LOST, detail="another process has the device open")
+            # The pool owns the session, so it is a worker that its last owner left behind.
+            return LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail="another process has the device open")
         try:
             session.inbox = InboxWriter(Path(start.inbox), start.inbox_max_bytes)
         except sqlite3.Error as error:

@@ -47,7 +47,7 @@ DESCRIPTORS = 10_240
 """What is asked for where the system names no limit: macOS allows no more."""
 
 
-PARTING = 1.0
+PARTING = 3.0
 """Seconds for what was acknowledged to be stored, once the pool is gone; the next one wants the databases."""
 
 
