@@ -270,6 +270,7 @@ def test_codes_and_their_end() -> None:
         ("success", 90): None,
         ("timeout", 90): DisconnectReason.PAIRING_FAILED,
         ("timeout", 100): DisconnectReason.PAIRING_TIMEOUT,
+        ("timeout", 130): DisconnectReason.PAIRING_TIMEOUT,
         ("error", 100): DisconnectReason.PAIRING_FAILED,
         ("err-scanned-without-multidevice", 90): DisconnectReason.PAIRING_FAILED,
         ("passkey-request", 90): DisconnectReason.PAIRING_FAILED,
@@ -278,6 +279,20 @@ def test_codes_and_their_end() -> None:
     for (status, at), reason in reasons.items():
         ended = session.pairing_ended(status, at)
         assert (ended.reason if isinstance(ended, LinkEnded) else ended) is reason
+
+
+def test_the_end_of_the_first_code() -> None:
+    """It lives longer than others, unless it is the only one."""
+    session = hosted(pairing=True)
+    session.offered("code", at=0)
+    expired = [at for at in (10, 18, 20, 22, 30) if ended_of(session, at) is DisconnectReason.PAIRING_TIMEOUT]
+    assert expired == [20, 22]
+
+
+def ended_of(session: Hosted, at: float) -> DisconnectReason:
+    ended = session.pairing_ended("timeout", at)
+    assert isinstance(ended, LinkEnded)
+    return ended.reason
 
 
 def test_the_reasons_of_neonize() -> None:

@@ -36,7 +36,8 @@ ALL_CODES = FIRST_CODE + 5 * NEXT_CODE
 """Seconds until the last QR has expired and the line is closed; a code for typing in ends with them."""
 
 LAST_CODE_SLACK = (-1.0, 2.0)
-"""How far from its lifetime's end the last code is taken to have expired; else the line broke: both are ``timeout``."""
+"""How far from its lifetime's end the last code is taken to have expired; else the line broke: both are ``timeout``.
+Of a further code it may be any time later: on a line that lives another one would have followed."""
 
 SERVER_FAULT = 5.0
 """Seconds for which a stream error explains the lost line that follows it."""
@@ -140,8 +141,8 @@ class Hosted:
             return None
         if status == "err-client-outdated":
             return LinkEnded(reason=DisconnectReason.OUTDATED, detail=status)
-        early, late = LAST_CODE_SLACK
-        if status == "timeout" and early <= at - self._offered_at - NEXT_CODE <= late:
+        (early, late), past = LAST_CODE_SLACK, at - self._offered_at - NEXT_CODE
+        if status == "timeout" and early <= past and (past <= late or self._offers > 1):
             return LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
         detail = "the line broke" if status == "timeout" else status
         return LinkEnded(reason=DisconnectReason.PAIRING_FAILED, detail=detail)
