@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from wasessionpool.testing.whatsapp.addresses import JID, SERVER
 from wasessionpool.testing.whatsapp.app_state import share_key
-from wasessionpool.testing.whatsapp.connection import Connection
+from wasessionpool.testing.whatsapp.connection import LONG_PATIENCE, Connection
 from wasessionpool.testing.whatsapp.errors import IQError, ProtocolError
 from wasessionpool.testing.whatsapp.link_code import LinkRequest
 from wasessionpool.testing.whatsapp.network import Companion, Network, logger
@@ -83,7 +83,7 @@ async def _turn_away(network: Network, connection: Connection, payload: ClientPa
         account.refused_logins += 1
         account.changes.notify()
     connection.send(failure)
-    connection.end()
+    connection.end(LONG_PATIENCE)
     await connection.run(lambda _: None)
 
 
