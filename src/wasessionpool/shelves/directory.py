@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 PLACE = Path(".pool", "pool.db")
 """Where the file lies, below the session path; a dot cannot begin a company id."""
-BUSY = 5.0
+BUSY = 8.0
 """Seconds to wait for another process's commit, which takes milliseconds."""
 PAGE = 500
 """Entries that a scan reads at once."""
