@@ -23,7 +23,7 @@ LEAVE = 30.0
 """Seconds that leaving the pool may take, with all its sessions."""
 GONE = 2.0
 """Seconds within which workers have ended whose application has left its pool."""
-ORPHANED = 10.0
+ORPHANED = 20.0
 """Seconds within which workers end whose application was killed; they take five, on a machine that is not busy."""
 SAMPLE = 2.0
 STABLE = 4.0

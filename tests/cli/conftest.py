@@ -38,6 +38,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def debug_logs_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the last lines of a session's log however slow the machine is."""
+    monkeypatch.setattr("wasessionpool.debug_log.PATIENCE", 30.0)
+
+
 @pytest.fixture
 def drivers() -> list[FakeDriver]:
     """The driver of each pool that ``command`` has opened."""

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 
 from wasessionpool import DisconnectReason, PoolSettings, defaults
 from wasessionpool.abc import Driver
-from wasessionpool.cli import main
+from wasessionpool.cli import main, service_log
 
 
 def make_driver(settings: PoolSettings) -> Driver:
@@ -45,6 +45,7 @@ async def wait_for_the_test(*_: object) -> None:
     await run_sync(Path("arriving").read_text)
 
 
+service_log.PATIENCE = 30.0
 name = sys.argv.pop(1)
 defaults.make_driver = make_driver
 main()

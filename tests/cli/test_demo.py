@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,5 +105,9 @@ async def test_a_failure_in_a_task_of_a_step_is_its_reason(capsys: pytest.Captur
 
 
 def children(pid: int) -> list[int]:
-    listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    listed: list[str] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread may end before its file is read.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            listed.append(path.read_text())
     return [int(child) for child in " ".join(listed).split() if int(child) != os.getpid()]

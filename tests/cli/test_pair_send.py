@@ -48,8 +48,8 @@ async def test_pair_then_send(start_command: Any, path: Path) -> None:
             assert await again.end() == 0
 
         async with start("send", "962302", f"+{ANN}", "Hello Ann") as sending:
-            got = await ann.next_message()
             sent = await sending.next(to=f"{ANN}@s.whatsapp.net")
+            got = await ann.next_message()
             assert (got.text, got.sender, got.id) == ("Hello Ann", OWN, sent["id"])
             assert (await sending.end(), sending.stderr) == (0, "")
 

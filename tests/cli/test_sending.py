@@ -76,5 +76,5 @@ async def test_a_stopped_session_that_cannot_send_stays_stopped(sessions: Path) 
 
     place = SessionPath(PoolSettings(session_path=sessions, autostart=False), driver=FakeDriver(script))
     with pytest.raises(MessageRejected):
-        await send(place, KEY, ANN, to_message("Hello"), timeout=5, output=Output(as_json=True))
+        await send(place, KEY, ANN, to_message("Hello"), timeout=30, output=Output(as_json=True))
     assert (await find(KEY, sessions)).desired == "stopped"

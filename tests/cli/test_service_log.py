@@ -19,6 +19,11 @@ LIBRARY = logging.getLogger("wasessionpool.somewhere")
 
 
 @pytest.fixture(autouse=True)
+def last_lines_are_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_log, "PATIENCE", 30.0)
+
+
+@pytest.fixture(autouse=True)
 def root_as_it_was() -> Iterator[None]:
     root, library = logging.getLogger(), logging.getLogger("wasessionpool")
     handlers, levels = root.handlers[:], (root.level, library.level)

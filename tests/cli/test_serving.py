@@ -40,7 +40,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 async def test_it_serves_and_ends_with_0(start_service: Any) -> None:
-    async with start_service(**KEYS) as (service, url), httpx2.AsyncClient(headers=ASKING) as client:
+    async with start_service(**KEYS) as (service, url), httpx2.AsyncClient(headers=ASKING, timeout=30) as client:
         assert (await client.get(f"{url}/sessions")).json()["count"] == 0
         root = url.removesuffix("/api/whatsapp")
         assert (await client.get(f"{root}/health", headers={"X-API-Key": ""})).json()["status"] == "ok"
@@ -67,6 +67,7 @@ async def test_the_health_check_of_the_container_finds_it(start_service: Any) ->
     async with start_service(**KEYS) as (service, url):
         here = script.replace("127.0.0.1:8000", url.split("/")[2])
         assert here != script
+        here = here.replace("timeout=4)", "timeout=30)")
         await anyio.run_process([sys.executable, option, here])
         service.process.kill()
         await service.end()
@@ -134,7 +135,7 @@ async def test_a_second_signal_kills(held_service: Any, tmp_path: Path) -> None:
 async def test_a_request_has_an_id_in_every_line_and_in_its_answer(start_service: Any, sessions: Path) -> None:
     async with (
         start_service("--session-path", str(sessions), **KEYS) as (service, url),
-        httpx2.AsyncClient(headers=ASKING) as client,
+        httpx2.AsyncClient(headers=ASKING, timeout=30) as client,
     ):
         await service.said("session 962302: connected")
         sent = await client.post(
@@ -159,7 +160,10 @@ async def test_logs_go_to_files_that_may_be_moved(start_service: Any, tmp_path: 
     access, error = tmp_path / "access.log", tmp_path / "error.log"
     access.write_text("before\n")
     arguments = ["--access-log", str(access), "--error-log", str(error), "--log-format", "text"]
-    async with start_service(*arguments, **KEYS) as (service, url), httpx2.AsyncClient(headers=ASKING) as client:
+    async with (
+        start_service(*arguments, **KEYS) as (service, url),
+        httpx2.AsyncClient(headers=ASKING, timeout=30) as client,
+    ):
         await client.get(f"{url}/sessions", headers={"X-Request-ID": "first"})
         await appears(access, "[first]")
         moved = access.rename(tmp_path / "access.log.1")
@@ -233,7 +237,7 @@ async def test_it_speaks_tls_and_takes_up_a_new_certificate(
 
 
 async def test_a_key_made_beside_a_running_service_counts_at_once(start_service: Any, start_command: Any) -> None:
-    async with start_service("--allow-anonymous") as (_, url), httpx2.AsyncClient() as client:
+    async with start_service("--allow-anonymous") as (_, url), httpx2.AsyncClient(timeout=30) as client:
 
         async def keys(*arguments: str) -> Any:
             async with start_command("keys", *arguments) as command:
@@ -258,7 +262,7 @@ async def test_tokens_are_let_in(start_service: Any, tmp_path: Path) -> None:
     options = ("--jwt-key", str(file), "--jwt-issuer", claims["iss"], "--jwt-audience", "whatsapp")
     async with (
         start_service(*options, "--jwt-company-claim", "shops") as (_, url),
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as client,
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30) as client,
     ):
         assert (await client.get(f"{url}/sessions")).status_code == 200
         assert (await client.post(f"{url}/sessions", json={"companyId": "962302"})).status_code == 403

@@ -41,6 +41,11 @@ class RawWorker:
         self._heard: list[Report] = []
         self._calls = 0
 
+    @property
+    def unclaimed(self) -> tuple[Report, ...]:
+        """What it reported so far that nobody asked for."""
+        return tuple(self._heard)
+
     async def say(self, frame: Command | bytes) -> None:
         """Send a command, or any bytes as a frame's body."""
         await self._stream.send(len(frame).to_bytes(4) + frame if isinstance(frame, bytes) else encode(frame))

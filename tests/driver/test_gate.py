@@ -13,11 +13,13 @@ import pytest
 from wasessionpool.drivers.neonize.gate import Gate
 
 YOUNG = 0.02
+LONG = 60.0
+"""Seconds that no thread waits for, however busy the machine: a window ends by being closed, a call by its end."""
 
 
 @pytest.fixture
 def gate() -> Gate:
-    return Gate(young=YOUNG)
+    return Gate(young=LONG)
 
 
 def test_never_two_windows_and_no_call_begins_in_one(gate: Gate) -> None:
@@ -27,7 +29,7 @@ def test_never_two_windows_and_no_call_begins_in_one(gate: Gate) -> None:
 
     def start(_: int) -> None:
         for turn in range(20):
-            with gate.window(5):
+            with gate.window(LONG):
                 with lock:
                     violations.extend(inside)
                     inside.add("window")
@@ -95,13 +97,13 @@ def test_a_window_that_is_not_closed_ends_by_itself() -> None:
 
 
 def test_a_call_gets_its_turn_between_many_starts(gate: Gate) -> None:
-    first = gate.open_window(5)
+    first = gate.open_window(LONG)
     order: list[str] = []
     threads = []
     for name in ("start", "call", "start"):
 
         def enter(name: str = name) -> None:
-            with gate.window(5) if name == "start" else gate.call():
+            with gate.window(LONG) if name == "start" else gate.call():
                 order.append(name)
 
         waiting = len(gate._queue)
@@ -112,5 +114,5 @@ def test_a_call_gets_its_turn_between_many_starts(gate: Gate) -> None:
             time.sleep(0.001)
     first.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(LONG)
     assert order == ["start", "call", "start"]

@@ -250,9 +250,11 @@ async def test_no_message_is_lost_when_the_worker_is_killed(path: Path) -> None:
 async def test_the_file_is_private(path: Path) -> None:
     before = os.umask(0o077)
     try:
-        receive(InboxWriter(path, 1 << 20), message(1))
+        writer = InboxWriter(path, 1 << 20)
+        receive(writer, message(1))
     finally:
         os.umask(before)
     files = list(path.parent.iterdir())
     assert len(files) == 3
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    writer.close()

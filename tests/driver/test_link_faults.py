@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from wasessionpool.links import LinkEnded, LinkUp, PairingOffered
 from wasessionpool.messages import Text
 from wasessionpool.models import DisconnectReason, InboundMessage
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
+from wasessionpool.waiting import first
 
 from .conftest import PATIENCE, Link, SessionFactory
 
@@ -50,11 +52,11 @@ async def test_a_receipt_that_mutes_neonize_ends_the_link(
         ended = await link.next(LinkEnded)
         assert ended.reason is DisconnectReason.PUMP_DEAD
         await phone.wait_disconnected()
-    started = None
-    while not isinstance(started, LinkUp):
-        # WhatsApp tells it again, once, where the line was cut before the acknowledgement was out.
+    while phone.undelivered:
+        # WhatsApp tells it again where the line was cut before the acknowledgement was out.
         async with one.link(driver) as link:
-            started = await link.next(LinkUp | LinkEnded)
+            await first(phone.wait_delivered, partial(link.next, LinkEnded))
+        await phone.wait_disconnected()
     async with one.link(driver) as link:
         await link.next(LinkUp)
         await whatsapp.contact(OTHER).send(OWN, "heard again")
@@ -76,7 +78,7 @@ async def test_the_log_holds_no_text_no_number_and_no_code(
         whatsapp.refuse()
         await whatsapp.drop(OWN)
         with anyio.fail_after(PATIENCE):
-            while "lines of" not in caplog.text:  # noqa: ASYNC110 - a log record is no event to wait for
+            while "ERROR lines of Client: " not in caplog.text:  # noqa: ASYNC110 - a log record is no event to wait for
                 await anyio.sleep(0.01)
         code = (await link.next(PairingOffered)).text.rpartition(",")[0]
     said = [record for record in caplog.records if record.name.startswith("wasessionpool.worker")]

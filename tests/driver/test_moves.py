@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 
-import anyio
+import anyio.lowlevel
 import pytest
 
 from wasessionpool.addresses import Address
@@ -15,9 +16,10 @@ from wasessionpool.errors import SessionNotConnected
 from wasessionpool.links import LinkEnded, LinkLost, LinkUp
 from wasessionpool.messages import Text
 from wasessionpool.models import DisconnectReason, InboundMessage
+from wasessionpool.testing.whatsapp.connection import Connection
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
-from .conftest import OTHER, Link, SessionFactory, of_role, pair, paired, until
+from .conftest import OTHER, PATIENCE, Link, SessionFactory, of_role, pair, paired, until
 
 pytestmark = pytest.mark.anyio
 OPTIONS = {"vitals_interval": 0.1, "spare_timeout": 0}
@@ -51,8 +53,9 @@ def hosts(driver: NeonizeDriver) -> dict[int, tuple[str, ...]]:
 
 
 async def test_the_sessions_of_a_worn_worker_move_one_at_a_time(
-    whatsapp: WhatsAppServer, session: SessionFactory
+    whatsapp: WhatsAppServer, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "SLOW_MOVE", PATIENCE)
     other = whatsapp.contact(OTHER)
     async with (
         whatsapp.driver(limits=WorkerLimits(starts=4, min_age=0), **OPTIONS) as driver,
@@ -82,30 +85,36 @@ async def test_the_sessions_of_a_worn_worker_move_one_at_a_time(
 
 
 async def test_a_send_that_runs_is_waited_for_and_the_next_waits(
-    whatsapp: WhatsAppServer, session: SessionFactory
+    whatsapp: WhatsAppServer, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "SLOW_MOVE", PATIENCE)
+    acks: list[Callable[[], None]] = []
+    monkeypatch.setattr(Connection, "send_later", lambda line, ack, _seconds: acks.append(partial(line.send, ack)))
     other = whatsapp.contact(OTHER)
     async with (
         whatsapp.driver(limits=WorkerLimits(starts=2, min_age=0), **OPTIONS) as driver,
         held(driver, whatsapp, session, "one") as links,
     ):
         [old] = hosts(driver)
-        phone = whatsapp.phone(NUMBERS["one"])
-        phone.delay_acks(2)
+        phone, link = whatsapp.phone(NUMBERS["one"]), links["one"].connection
+        phone.delay_acks(1)
         sent = []
 
         async def send(text: str) -> None:
-            await links["one"].connection.send(Address(OTHER), Text(text=text))
+            await link.send(Address(OTHER), Text(text=text))
             sent.append((text, old in hosts(driver)))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(send, "before")
             assert (await other.next_message()).text == "before"
             await paired(session("last"), driver, whatsapp)
-            connection = links["one"].connection
-            await until(lambda: connection._left)  # it waits for the send; no part of what a connection shows
+            await until(lambda: link._left)  # it waits for the send; no part of what a connection shows
             phone.end_faults()
             tasks.start_soon(send, "meanwhile")
+            await anyio.lowlevel.checkpoint()
+            assert sent == []
+            for acknowledge in acks:
+                acknowledge()
         assert [text for text, _ in sent] == ["before", "meanwhile"]
         assert sent[0] == ("before", True)
         assert [message.text for message in other.received] == ["before", "meanwhile"]
@@ -134,21 +143,23 @@ async def test_a_move_that_takes_long_is_told(
 
 
 async def test_a_move_that_fails_ends_the_link(whatsapp: WhatsAppServer, session: SessionFactory) -> None:
-    async with (
-        whatsapp.driver(limits=WorkerLimits(starts=2, min_age=0), **OPTIONS) as driver,
-        held(driver, whatsapp, session, "one") as links,
-    ):
-        await paired(session("last"), driver, whatsapp)
-        whatsapp.refuse()
-        ended = await links["one"].next(LinkEnded)
-        assert ended.reason is DisconnectReason.NETWORK
-        await until(lambda: not any(hosts(driver).values()))
+    last = session("last")
+    async with whatsapp.driver(limits=WorkerLimits(starts=3, min_age=0), **OPTIONS) as driver:
+        await paired(last, driver, whatsapp)
+        async with held(driver, whatsapp, session, "one") as links:
+            whatsapp.refuse()
+            async with last.link(driver) as link:
+                await link.next(LinkEnded)
+            ended = await links["one"].next(LinkEnded)
+            assert ended.reason is DisconnectReason.NETWORK
+            await until(lambda: not any(hosts(driver).values()))
 
 
 async def test_a_young_worker_is_full_and_not_drained(whatsapp: WhatsAppServer, session: SessionFactory) -> None:
     one, two = session("one"), session("two")
     async with whatsapp.driver(limits=WorkerLimits(rss=1), **OPTIONS) as driver:
         await paired(two, driver, whatsapp, NUMBERS["two"])
+        await until(lambda: driver.workers() == ())
         async with one.link(driver) as link:
             await pair(link, whatsapp, NUMBERS["one"])
             [old] = hosts(driver)

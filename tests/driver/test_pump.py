@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
-from wasessionpool.drivers.neonize.pump import Pump
+import pytest
+
+from wasessionpool.drivers.neonize import pump as module
+from wasessionpool.drivers.neonize.pump import PAUSE, Pump
 
 TIMEOUT = 10.0
 
@@ -34,22 +38,32 @@ def test_urgent_work_goes_before_what_sources_have_and_these_take_turns() -> Non
     assert order == ["urgent", "a", "b", "a", "b", "a"]
 
 
-def test_what_may_wait_is_drawn_once_for_all() -> None:
+def test_what_may_wait_is_drawn_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     pump, done = Pump(print), threading.Event()
-    drawn: list[int] = []
+    drawn: list[float] = []
 
     def source() -> bool:
-        drawn.append(len(drawn))
-        done.set()
+        drawn.append(clock.now)
         return False
 
     for _ in range(100):
         pump.draw_later(source)
+    pump.draw_later(lambda: bool(done.set()))
+    looked = threading.Event()
+    pump.put(looked.set)
+    assert looked.wait(TIMEOUT)
+    assert drawn == []
+    clock.now = PAUSE
     assert done.wait(TIMEOUT)
-    assert len(drawn) == 1
+    assert drawn == [PAUSE]
     done.clear()
     pump.draw_later(source)
+    pump.draw_later(lambda: bool(done.set()))
+    clock.now = 3 * PAUSE
     assert done.wait(TIMEOUT)
+    assert drawn == [PAUSE, 3 * PAUSE]
 
 
 def test_what_may_wait_gets_its_turn_beside_a_source_that_never_ends() -> None:
@@ -67,8 +81,9 @@ def test_a_fault_is_told_and_ends_nothing() -> None:
         raise ValueError("no")
 
     pump.put(fail)
-    pump.draw(fail)
-    pump.draw_later(fail)
+    # A source that is drawn from already stays in its turn, so these are two.
+    pump.draw(lambda: fail())
+    pump.draw_later(lambda: fail())
     pump.draw_later(lambda: bool(done.set()))
     assert done.wait(TIMEOUT)
     assert [type(fault) for fault in faults] == [ValueError] * 3

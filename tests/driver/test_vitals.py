@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,8 +14,7 @@ import pytest
 
 from wasessionpool.addresses import Address
 from wasessionpool.drivers.neonize import NeonizeDriver, WorkerLimits
-from wasessionpool.drivers.neonize.process import CALLS_OPEN
-from wasessionpool.drivers.neonize.vitals import measure
+from wasessionpool.drivers.neonize.process import CALLS_OPEN, LOOKS
 from wasessionpool.drivers.neonize.wire import Vitals
 from wasessionpool.errors import ConfigurationError, DriverError
 from wasessionpool.links import LinkDoubted, LinkEnded, LinkLost, LinkUp
@@ -22,27 +22,28 @@ from wasessionpool.messages import Text
 from wasessionpool.models import DisconnectReason
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
-from .conftest import OTHER, SessionFactory, of_role, pair, until
+from .conftest import OTHER, OWN, SessionFactory, of_role, pair, until
 
 pytestmark = pytest.mark.anyio
-QUICK = {"vitals_interval": 0.1, "silence_timeout": 2.0, "spare_timeout": 0, "respawn_delay": 0.1}
+QUICK = {"vitals_interval": 0.1, "silence_timeout": 5.0, "spare_timeout": 0, "respawn_delay": 0.1}
+MEASURED = """
+import sys, threading
+from wasessionpool.drivers.neonize.vitals import measure
+
+before = measure()
+stay = threading.Event()
+for _ in range(5):
+    threading.Thread(target=stay.wait, daemon=True).start()
+files = [open(sys.argv[1] + str(number), "w") for number in range(7)]
+after = measure()
+print(before.model_dump_json(), after.model_dump_json(), sep="\\n")
+"""
 
 
 def test_measures_this_process(tmp_path: Path) -> None:
-    before = measure()
-    stay = threading.Event()
-    threads = [threading.Thread(target=stay.wait) for _ in range(5)]
-    files = [(tmp_path / str(number)).open("w") for number in range(7)]
-    for thread in threads:
-        thread.start()
-    try:
-        after = measure()
-    finally:
-        stay.set()
-        for file in files:
-            file.close()
-        for thread in threads:
-            thread.join()
+    command = [sys.executable, "-c", MEASURED, f"{tmp_path}/"]
+    said = subprocess.check_output(command, text=True, timeout=30)
+    before, after = map(Vitals.model_validate_json, said.splitlines())
     assert after.descriptors - before.descriptors == 7
     assert after.threads - before.threads == 5
     assert 10 * 1024**2 < after.rss < 10 * 1024**3
@@ -82,7 +83,13 @@ async def test_workers_tell_what_they_cost(whatsapp: WhatsAppServer, session: Se
         assert abs(worker.rss / resident(worker.pid) - 1) < 0.5
         assert worker.descriptors
         assert worker.threads
-        await until(lambda: driver.workers()[0].rss != worker.rss or driver.workers()[0].threads != worker.threads)
+        whatsapp.phone(OWN).withhold_iq("blocklist")
+        async with anyio.create_task_group() as tasks:
+            # Each hangs in a thread of its own.
+            for _ in range(3):
+                tasks.start_soon(link.connection.probe)
+            await until(lambda: driver.workers()[0].threads > worker.threads)
+            tasks.cancel_scope.cancel()
 
 
 def resident(pid: int) -> int:
@@ -98,7 +105,7 @@ async def test_a_frozen_worker_is_replaced(whatsapp: WhatsAppServer, session: Se
             os.kill(worker.pid, signal.SIGSTOP)
             ended = await link.next(LinkEnded, after=await link.next(LinkDoubted))
             assert ended.reason is DisconnectReason.WORKER_CRASHED
-            assert ended.detail == "signal 9 (SIGKILL): said nothing for 2 s"
+            assert ended.detail == "signal 9 (SIGKILL): said nothing for 5 s"
         async with one.link(driver) as link:
             await link.next(LinkUp)
         assert driver.worker_restarts == 1
@@ -136,8 +143,8 @@ async def test_a_blocked_loop_takes_no_worker_for_frozen(whatsapp: WhatsAppServe
     async with whatsapp.driver(**QUICK) as driver, session().link(driver) as link:
         await pair(link, whatsapp)
         [worker] = driver.workers()
-        for _ in range(4):
-            time.sleep(2.5)  # noqa: ASYNC251 - to block this loop is what it is for
+        for _ in range(LOOKS + 1):
+            time.sleep(5.5)  # noqa: ASYNC251 - to block this loop is what it is for
             await anyio.lowlevel.checkpoint()
         whatsapp.contact(OTHER)
         await link.connection.send(Address(OTHER), Text(text="still here"))

@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wasessionpool.drivers.neonize.wire import (
@@ -33,6 +33,7 @@ from wasessionpool.links import LinkEnded, PairingCodeOffered, PairingOffered
 from wasessionpool.messages import MAX_TEXT
 from wasessionpool.models import DisconnectReason
 
+some = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FRAMES: list[Report] = [
     Hello(neonize="0.5.2"),
     Happened(session="a:main:1", event=PairingOffered(text="code", lifetime=60)),
@@ -45,6 +46,7 @@ FRAMES: list[Report] = [
 ]
 
 
+@some
 @given(st.lists(st.sampled_from(FRAMES)), st.integers(1, 50))
 def test_frames_survive_any_cut(frames: list[Report], size: int) -> None:
     data = b"".join(map(encode, frames))
@@ -86,6 +88,7 @@ def test_the_frames_after_one_that_is_not_understood_are_read(body: bytes, call:
     assert list(decoder.feed(b"")) == [Quit()]
 
 
+@some
 @given(st.binary(max_size=200))
 def test_any_bytes_end_in_frames_or_a_frame_error(data: bytes) -> None:
     decoder = FrameDecoder[Command](COMMANDS)

@@ -164,7 +164,7 @@ async def test_the_examples_by_curl(whatsapp: WhatsAppServer, tmp_path: Path) ->
         received = await bob.next_message()
         assert (received.text, received.id) == (text, sent["messageId"])
         assert (await ask("list"))["count"] == 1
-        assert "connected" in (await ask("explain", COMPANY))["text"]
+        assert f"Session {COMPANY} is connected." in (await ask("explain", COMPANY))["text"]
         assert (await ask("metrics"))["metrics"]["messagesSent"] == 1
         assert (await ask("disconnect", COMPANY))["session"]["status"] == "disconnected"
         assert (await ask("restart", COMPANY))["success"] is True

@@ -1,6 +1,7 @@
 """An application in a process of its own: ``python application.py <session path> <environment as JSON> <backend>``.
 
-It reads commands from stdin, a JSON list a line, and answers with a JSON line each.
+With ``durably`` behind these, it works on a message when it is told to. It reads commands from stdin, a JSON list a
+line, and answers with a JSON line each.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,13 @@ def own_memory(process: str) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
-async def main(path: str, environment: dict[str, str]) -> None:
-    async with (
-        NeonizeDriver(worker_module=WORKER_MODULE, environment=environment, spare_timeout=0) as driver,
-        WhatsAppSessionPool(PoolSettings(session_path=path), driver=driver) as pool,
-        pool.events("message") as messages,
-    ):
-        hand_over, handed_over = anyio.create_memory_object_stream[Any](0)
+async def main(path: str, environment: dict[str, str], *, durably: bool) -> None:
+    hand_over, handed_over = anyio.create_memory_object_stream[Any](0)
+    driver = NeonizeDriver(worker_module=WORKER_MODULE, environment=environment, spare_timeout=0)
+    pool = WhatsAppSessionPool(PoolSettings(session_path=path), driver=driver)
+    if durably:
+        pool.on("message", durable=True)(hand_over.send)
+    async with driver, pool, pool.events("message") as messages:
         say(workers=[worker.pid for worker in driver.workers()])
         while line := await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             match json.loads(line):
@@ -55,9 +57,6 @@ async def main(path: str, environment: dict[str, str]) -> None:
                 case ["message"]:
                     event: Any = await anext(messages)
                     say(text=event.text)
-                case ["work durably"]:
-                    pool.on("message", durable=True)(hand_over.send)
-                    say()
                 case ["work"]:
                     # The handler returns with this, so the message is done.
                     event = await handed_over.receive()
@@ -78,4 +77,5 @@ async def main(path: str, environment: dict[str, str]) -> None:
                     )
 
 
-anyio.run(main, sys.argv[1], json.loads(sys.argv[2]), backend=sys.argv[3])
+run = partial(main, sys.argv[1], json.loads(sys.argv[2]), durably=sys.argv[4:] == ["durably"])
+anyio.run(run, backend=sys.argv[3])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +91,21 @@ class Application:
         """Create a company's session and scan its QR."""
         status = await self.pool.create_session(company_id, **fields)
         assert status.qr is not None, status
-        await phone.scan(status.qr)
-        await self.pool.wait_until_connected(company_id, timeout=30, device=fields.get("device", "main"))
+        await phone.scan(status.qr, timeout=PATIENCE)
+        await self.pool.wait_until_connected(company_id, timeout=PATIENCE, device=fields.get("device", "main"))
 
     def shard_pids(self) -> list[int]:
         return [worker.pid for worker in self.driver.workers() if worker.role == "shard"]
+
+    @contextmanager
+    def frozen_shard(self) -> Iterator[None]:
+        """Keep the only shard worker from answering anything until the context is left."""
+        [pid] = self.shard_pids()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def lie_in_inbox(session: Path, texts: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from wasessionpool import PoolClosed, SendTimeout, SentMessage
 from wasessionpool.testing import WhatsAppServer
 
-from .conftest import BOB, PHONES, OpenApplication
+from .conftest import BOB, PATIENCE, PHONES, OpenApplication
 
 pytestmark = pytest.mark.anyio
 COMPANY = "962302"
@@ -19,9 +19,9 @@ async def test_a_send_that_is_under_way_ends_and_no_other_begins(
 ) -> None:
     phone, bob = whatsapp.phone(PHONES[COMPANY]), whatsapp.contact(BOB)
     outcomes: dict[str, SentMessage | Exception] = {}
-    async with anyio.create_task_group() as tasks, application() as app:
+    async with anyio.create_task_group() as tasks, application(shutdown_timeout=PATIENCE) as app:
         await app.link(phone)
-        phone.delay_acks(1)
+        phone.delay_acks(5)
 
         async def send(text: str) -> None:
             try:

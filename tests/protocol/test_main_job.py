@@ -114,7 +114,7 @@ async def test_offline_messages_arrive_after_a_restart_without_a_qr(
     async with application() as app:
         await app.link(phone)
         await app.pool.send_message(COMPANY, BOB, "before")
-    assert not phone.connected
+    await phone.wait_disconnected()
     for number in range(3):
         await bob.send(PHONE, f"while away {number}")
     async with application() as app:

@@ -74,9 +74,12 @@ async def test_all_come_back_and_never_faster_than_they_may(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(arrivals.run)
             begin = anyio.current_time()
+            refused = whatsapp.tunnels_refused
             whatsapp.refuse()
             await whatsapp.drop()
             await anyio.sleep(SECONDS)
+            # With the dials that succeed, one for each session, they are then more than two for each.
+            await whatsapp.wait_refused(refused + SESSIONS + 1, patience)
             whatsapp.accept()
 
             async def back(company_id: str, _number: str) -> None:

@@ -12,7 +12,7 @@ from .conftest import PHONES, OpenApplication
 pytestmark = pytest.mark.anyio
 
 COMPANY, OTHER = PHONES
-POLICY = PacingPolicy(min_gap=2.0, gap_jitter=0.0, typing_speed=20.0, typing_max=1.0, reconnect_slowdown=1.0)
+POLICY = PacingPolicy(min_gap=8.0, gap_jitter=0.0, typing_speed=2.0, typing_max=3.0, reconnect_slowdown=1.0)
 
 
 async def test_a_text_is_typed_before_it_goes_and_the_next_waits_its_turn(

@@ -54,10 +54,15 @@ class RemoteApplication:
 
 @asynccontextmanager
 async def start(
-    whatsapp: WhatsAppServer, path: Path, backend: str = "asyncio", stderr: BinaryIO | None = None
+    whatsapp: WhatsAppServer,
+    path: Path,
+    backend: str = "asyncio",
+    stderr: BinaryIO | None = None,
+    *,
+    durably: bool = False,
 ) -> AsyncIterator[RemoteApplication]:
     script = str(Path(__file__).with_name("application.py"))
-    arguments = [str(path), json.dumps(dict(whatsapp.environment)), backend]
+    arguments = [str(path), json.dumps(dict(whatsapp.environment)), backend, *(["durably"] if durably else [])]
     process = await anyio.open_process([sys.executable, script, *arguments], stderr=stderr)
     try:
         application = RemoteApplication(process)
@@ -158,6 +163,7 @@ async def test_twelve_pair_at_once_and_nothing_is_left(
             assert len(whatsapp.connected) == 12
     assert most == 3
     assert {message.text for message in bob.received} == {f"company-{number}" for number in range(12)}
+    await whatsapp.wait_open(0)
     assert whatsapp.connected == ()
     nothing_left()
 

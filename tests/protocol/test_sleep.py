@@ -16,7 +16,7 @@ PHONE = PHONES[COMPANY]
 
 async def test_a_send_wakes_it_and_what_waited_comes(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
     phone, bob = whatsapp.phone(PHONE), whatsapp.contact(BOB)
-    async with application(session_timeout=1) as app:
+    async with application(session_timeout=5) as app:
         await app.link(phone)
         await app.heard.status(Status.SLEEPING)
         await whatsapp.wait_open(0)

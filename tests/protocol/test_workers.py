@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from wasessionpool import DisconnectReason, Status
-from wasessionpool.drivers.neonize import WorkerLimits
+from wasessionpool.drivers.neonize import WorkerLimits, connection
 from wasessionpool.testing import WhatsAppServer
 
 from .conftest import BOB, PATIENCE, PHONES, OpenApplication
@@ -71,10 +71,13 @@ async def test_one_that_starts_alone_takes_nobody_with_it_twice(
         assert len(lost) == 1
 
 
-async def test_a_recycled_worker_is_not_noticed(whatsapp: WhatsAppServer, application: OpenApplication) -> None:
+async def test_a_recycled_worker_is_not_noticed(
+    whatsapp: WhatsAppServer, application: OpenApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SLOW_MOVE", PATIENCE)
     bob = whatsapp.contact(BOB)
     options: dict[str, Any] = {
-        "limits": WorkerLimits(starts=2, min_age=0),
+        "limits": WorkerLimits(starts=3, min_age=0),
         "vitals_interval": 0.1,
         "spare_timeout": 0,
     }
@@ -94,6 +97,8 @@ async def test_a_recycled_worker_is_not_noticed(whatsapp: WhatsAppServer, applic
             tasks.start_soon(send)
             await app.link(whatsapp.phone(PHONES[OTHER]), OTHER)
             await app.pool.disconnect(OTHER)
+            # The third start; the next worker gets two, so that it is not recycled as well.
+            await app.link(whatsapp.phone("79681112244"), "962304")
         with anyio.fail_after(PATIENCE):
             while old in app.shard_pids():  # noqa: ASYNC110 - nothing tells of it, which is what is tested
                 await anyio.sleep(0.05)

@@ -125,11 +125,12 @@ async def test_faults_for_everyone(whatsapp: WhatsAppServer, spawn_sessions: Any
         whatsapp.withhold_acks()
         with pytest.raises(TimeoutError):
             await client.call("send", OTHER, ANN, "two", timeout=1)
+        assert [(await ann.next_message()).text for _ in range(2)] == ["one", "two"]
         whatsapp.end_faults()
         assert await other.drop() == 1
         await other.wait_connected(logins=3)
         await client.call("send", OTHER, ANN, "three")
-        assert [(await ann.next_message()).text for _ in range(3)] == ["one", "two", "three"]
+        assert (await ann.next_message()).text == "three"
 
         assert await whatsapp.stream_error(503) == 2
         await own.wait_connected(logins=3)
@@ -154,11 +155,12 @@ async def test_an_ack_with_its_connection_is_lost(whatsapp: WhatsAppServer, star
         phone.delay_acks(60)
         with pytest.raises(TimeoutError):
             await client.call("send", ANN, "late", timeout=1)
+        assert (await ann.next_message()).text == "late"
         phone.delay_acks(0)
         assert await phone.drop() == 1
         await client.next("Connected")
         await client.call("send", ANN, "prompt")
-        assert [(await ann.next_message()).text for _ in range(2)] == ["late", "prompt"]
+        assert (await ann.next_message()).text == "prompt"
 
 
 async def test_a_lid_can_be_found_again(whatsapp: WhatsAppServer, start_client: Any) -> None:

@@ -53,11 +53,12 @@ async def test_a_message_sent_again_is_delivered_once(whatsapp: WhatsAppServer, 
         phone.withhold_acks()
         with pytest.raises(TimeoutError):
             await client.call("send", ANN, "once", timeout=0.5)
+        assert [(await ann.next_message()).text for _ in range(2)] == ["first", "once"]
         phone.withhold_acks(False)
         await whatsapp.drop()
         await client.next("Connected")
         await client.call("send", ANN, "last")
-        assert [(await ann.next_message()).text for _ in range(3)] == ["first", "once", "last"]
+        assert (await ann.next_message()).text == "last"
         assert len(ann.received) == 3
         assert (len(phone.copies), ann.undecryptable) == (3, 0)
 

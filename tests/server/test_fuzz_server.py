@@ -117,7 +117,7 @@ class Client:
     async def ping(self, number: int) -> None:
         """Ask for a keepalive, and wait for its answer."""
         await self.send_node(node("iq", {"xmlns": "w:p", "type": "get", "to": SERVER, "id": str(number)}))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while (answer := await self.next_node()).text("id") != str(number):
                 pass
         assert (answer.tag, answer.text("type")) == ("iq", "result")

@@ -38,6 +38,7 @@ async def test_thirty_sessions_pair_talk_and_come_back(
             await clients.call("start", number, str(tmp_path / f"{number}.db"))
             await whatsapp.phone(number).scan((await clients.next("QR"))["text"])
             await clients.next("Connected")
+            await clients.next("Message")  # by which its phone hands over the key of the app state
         await talk("hello")
         assert await whatsapp.drop() == len(NUMBERS)
         for number in NUMBERS:

@@ -4,7 +4,7 @@ import contextlib
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasessionpool.testing.whatsapp.addresses import JID, SERVER
@@ -25,24 +25,29 @@ nodes = st.recursive(
     ),
     max_leaves=12,
 )
+some = settings(deadline=None)
 
 
+@some
 @given(nodes)
 def test_a_node_survives_the_wire(item: Node) -> None:
     assert decode(encode(item)) == item
 
 
+@some
 @given(nodes)
 def test_a_compressed_node_is_read(item: Node) -> None:
     assert decode(b"\x02" + zlib.compress(encode(item)[1:])) == item
 
 
+@some
 @given(st.binary(max_size=200))
 def test_garbage_raises_nothing_but_node_error(data: bytes) -> None:
     with contextlib.suppress(NodeError):
         decode(data)
 
 
+@some
 @given(nodes, st.data())
 def test_damage_raises_nothing_but_node_error(item: Node, data: st.DataObject) -> None:
     frame = bytearray(encode(item))

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Run:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=55, check=False)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
 
     return run
 
@@ -75,6 +75,7 @@ def test_a_failure_can_be_read(run: Run, tmp_path: Path) -> None:
         "    ann = whatsapp.contact('79001234567')\n"
         "    await ann.send(phone.number, 'confidential')\n"
         "    await ann.wait_receipt((await ann.send(phone.number, 'confidential')))\n"
+        "    phone.silence()\n"
         "    await ann.next_message(timeout=0.1)\n"
     )
     ended = run("--tb=line")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasessionpool.testing.whatsapp.addresses import JID, lid_of
@@ -14,6 +14,7 @@ from wasessionpool.testing.whatsapp.primary import PrimaryDevice
 from wasessionpool.testing.whatsapp.whatsapp_pb2 import Message
 
 ANN, BOB = lid_of("79001234567"), lid_of("79007654321")
+some = settings(deadline=None)
 
 
 class Party:
@@ -41,6 +42,7 @@ def test_a_session_is_opened_once_and_then_goes_on() -> None:
     assert bob.read(ann.write(bob, "4")) == ("msg", "4")
 
 
+@some
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=25), st.randoms(use_true_random=False))
 def test_any_interleaving_is_read(steps: list[tuple[bool, bool]], random: object) -> None:
     """Both may write at once, and messages may wait and arrive in any order."""
@@ -68,6 +70,7 @@ def test_a_message_is_read_once() -> None:
     assert bob.read(ann.write(bob, "next"))[1] == "next"
 
 
+@some
 @given(st.integers(0, 200), st.integers(1, 255))
 def test_damage_is_noticed_and_does_no_harm(position: int, change: int) -> None:
     ann, bob = parties()
@@ -81,6 +84,7 @@ def test_damage_is_noticed_and_does_no_harm(position: int, change: int) -> None:
     assert bob.read(sealed)[1] == "3"
 
 
+@some
 @given(st.sampled_from(["pkmsg", "msg", "skmsg"]), st.binary(max_size=200))
 def test_garbage_is_no_message(kind: str, body: bytes) -> None:
     _, bob = parties()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import pytest
 
 from wasessionpool.testing import PairingError, WhatsAppServer
+
+from .test_faults import keys_are_deleted
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +69,7 @@ async def test_a_session_from_pairing_to_logout(
 
 
 async def test_messages_and_unlinking_wait_for_a_client_that_is_away(
-    whatsapp: WhatsAppServer, start_client: Any
+    whatsapp: WhatsAppServer, start_client: Any, tmp_path: Path
 ) -> None:
     phone, ann = whatsapp.phone(OWN), whatsapp.contact(ANN)
     async with start_client("Acme") as client:
@@ -84,8 +87,9 @@ async def test_messages_and_unlinking_wait_for_a_client_that_is_away(
 
     await phone.unlink()
     async with start_client("Acme") as client:
-        await phone.wait_refused_logins()
+        await phone.wait_refused_logins(timeout=30)
         await whatsapp.wait_open(0)
+        await keys_are_deleted(tmp_path / "Acme.db")
         assert client.of("Connected") == []
     async with start_client("Acme") as client:
         await client.next("QR")

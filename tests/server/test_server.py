@@ -31,7 +31,7 @@ async def dial(whatsapp: WhatsAppServer) -> SocketStream:
 
 async def hear_all(stream: anyio.abc.ByteReceiveStream) -> bytes:
     heard = b""
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         try:
             while True:
                 heard += await stream.receive()

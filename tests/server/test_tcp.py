@@ -47,6 +47,7 @@ async def test_all_is_received_whenever_it_came(pair: tuple[TcpStream, socket.so
         assert heard == [b"dur"]
         # Nobody waits now, and the loop must not go on looking at what nobody takes.
         await anyio.wait_all_tasks_blocked()
+        assert stream._watching is None
         assert await stream.receive() == b"ing%d" % number
     client.shutdown(socket.SHUT_WR)
     for _ in range(2):

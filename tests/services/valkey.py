@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Valkey:
         self.directory = directory
         self.port = free_port()
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self.on_frozen: Callable[[bool], None] = lambda _: None
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,6 +56,11 @@ class Valkey:
                 return
         raise AssertionError("Valkey does not answer")
 
+    def forget_limits(self) -> None:
+        with self.client as client:
+            for key in client.keys("wasessionpool:*"):
+                client.delete(key)
+
     def become_a_cluster(self) -> None:
         """Serve all slots of a cluster alone."""
         with self.client as client:
@@ -71,10 +78,12 @@ class Valkey:
         """Stop it without ending its connections, as a host does that hangs."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        self.on_frozen(True)
 
     def thaw(self) -> None:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
+        self.on_frozen(False)
 
 
 def free_port() -> int:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasessionpool import Address, InvalidRecipient
@@ -50,6 +50,7 @@ def test_refuses_what_is_no_str() -> None:
         Address.parse(79001234567)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_whatever_comes_is_read_or_refused_and_reads_back(text: str) -> None:
     try:

@@ -120,17 +120,19 @@ async def test_a_failing_handler_is_reported_and_goes_on(caplog: pytest.LogCaptu
 
 
 async def test_a_plain_handler_runs_in_a_daemon_thread_that_may_hang() -> None:
-    bus, let_go = Bus(), threading.Event()
+    bus, called, let_go = Bus(), threading.Event(), threading.Event()
     threads: list[Any] = []
 
     def handler(_: Event) -> None:
         threads.append(threading.current_thread())
-        let_go.wait(10)
+        called.set()
+        let_go.wait(60)
 
     async with anyio.create_task_group() as tasks:
         bus.open(tasks, lambda *_: None)
         bus.add_handler(handler, Filter((), None, None))
         bus.publish(event(1))
+        assert await anyio.to_thread.run_sync(called.wait, 60)
         with anyio.move_on_after(0.05) as scope:
             await bus.drain()
         assert scope.cancelled_caught

@@ -24,9 +24,12 @@ class Far:
     def __init__(self, driver: FakeDriver) -> None:
         self.driver = driver
         self.unreachable: set[str] = set()
+        self.silent: set[str] = set()
         driver.script = self.answer
 
     async def answer(self, link: FakeLink) -> None:
+        if link.record.company_id in self.silent:
+            return
         if link.record.company_id in self.unreachable:
             link.end(SERVER)
         else:
@@ -113,11 +116,15 @@ async def test_one_that_gets_through_while_another_gives_up_revives_it(
         await created(pool, clock, "a", "b")
         far.lose("a", "b")
         await clock.advance()
+        far.silent.add("a")
         await pool.restart("a")
-        await clock.advance()
         far.unreachable.discard("b")
-        before = far.starts("a")
         await pool.restart("b")
+        await clock.advance()
+        assert await statuses(pool) == [Status.CONNECTING, Status.CONNECTED]
+        far.silent.discard("a")
+        before = far.starts("a")
+        far.link("a").end(SERVER)
         await clock.advance()
         assert far.starts("a") == before + 1
 

@@ -142,7 +142,7 @@ async def test_python_in_the_docs_runs(block: Block, tmp_path: Path, monkeypatch
         settings = PoolSettings(session_path=tmp_path / "sessions")
         async with WhatsAppSessionPool(settings, coordinator=FakeCoordinator()) as pool:
             await pool.create_session(COMPANY)
-            await pool.wait_until_connected(COMPANY, timeout=5)
+            await pool.wait_until_connected(COMPANY, timeout=60)
             await run({"pool": pool})
     else:
         await run({})

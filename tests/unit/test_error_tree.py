@@ -18,7 +18,8 @@ from wasessionpool import (
 
 
 def tree(error: type[WhatsAppPoolError]) -> set[type[WhatsAppPoolError]]:
-    return {error}.union(*map(tree, error.__subclasses__()))
+    ours = [child for child in error.__subclasses__() if child.__module__.split(".")[0] == "wasessionpool"]
+    return {error}.union(*map(tree, ours))
 
 
 def drawn() -> dict[str, tuple[str, set[str]]]:

@@ -57,7 +57,7 @@ async def test_both_serve_a_pool(tmp_path: Path) -> None:
             if start == 0:
                 assert status.qr is not None
                 driver.link.up()
-            assert (await pool.wait_until_connected(COMPANY, timeout=5)).status is Status.CONNECTED
+            assert (await pool.wait_until_connected(COMPANY, timeout=60)).status is Status.CONNECTED
     record = await store.get(SessionKey(COMPANY))
     assert record is not None
     assert record.phone_number == "+79686484488"

@@ -130,8 +130,9 @@ def test_the_container_can_be_right() -> None:
     compile(asks[2], "healthcheck", "exec")
     assert f"http://127.0.0.1:{port}/health'" in asks[2]
     for name in ("--stop-timeout", "stop_grace_period:", "terminationGracePeriodSeconds:"):
-        for value in re.findall(rf"{name} (\d+)", SERVE.read_text()):
-            assert float(value) > seconds_to_end()
+        values = re.findall(rf"{name} (\d+)", SERVE.read_text())
+        assert values, name
+        assert all(float(value) > seconds_to_end() for value in values)
 
 
 @pytest.mark.parametrize("page", [SERVE, MIGRATION], ids=lambda page: page.name)

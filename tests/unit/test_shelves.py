@@ -138,6 +138,15 @@ async def test_what_cannot_be_used_is_a_storage_error(tmp_path: Path) -> None:
 
 
 async def test_another_processes_lock_is_waited_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wasessionpool.shelves.directory.BUSY", 60.0)
+    async with DirectoryShelf(tmp_path) as shelf:
+        with closing(sqlite3.connect(shelf.path, isolation_level=None)) as connection:
+            connection.execute("begin immediate")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(shelf.put, "key", b"value")
+                await anyio.sleep(0.1)
+                connection.execute("rollback")
+        assert await shelf.delete("key")
     monkeypatch.setattr("wasessionpool.shelves.directory.BUSY", 0.01)
     async with DirectoryShelf(tmp_path) as shelf:
         with closing(sqlite3.connect(shelf.path, isolation_level=None)) as connection:
@@ -185,9 +194,10 @@ anyio.run(main)
 def test_processes_share_it(tmp_path: Path) -> None:
     script = """
 import anyio, sys
-from wasessionpool.shelves.directory import DirectoryShelf
+from wasessionpool.shelves import directory
+directory.BUSY = 60.0
 async def main():
-    async with DirectoryShelf(sys.argv[1]) as shelf:
+    async with directory.DirectoryShelf(sys.argv[1]) as shelf:
         print(sum([await shelf.put(f"key {number}", b"value", if_absent=True) for number in range(100)]))
 anyio.run(main)
 """

@@ -153,8 +153,9 @@ async def test_hours_are_added_to_over_restarts(
 
 
 async def test_on_disk_they_outlive_the_process(
-    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, tmp_path: Path
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(statistics, "AT_CLOSE", 60.0)
     async with DirectoryShelf(tmp_path, now=clock.now) as shelf, open_pool(shelf=shelf) as pool:
         await linked(pool, driver, clock)
         await pool.send_message(COMPANY, BOB, "hi")
