@@ -176,14 +176,14 @@ async def test_a_silent_client_whose_keys_are_gone_is_logged_out(
     looks, deleted = 0, threading.Event()
 
     def look(database: Path) -> bool:
-        """The first look is before the start, any other when the time for a sign of life is over."""
+        """The first look is before the start, any other while there is no sign of life."""
         nonlocal looks
         looks += 1
         assert looks == 1 or deleted.wait(PATIENCE)
         return is_linked(database)
 
     monkeypatch.setattr(connection, "is_linked", look)
-    monkeypatch.setattr(connection, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection, "LOOK_INTERVAL", 0.5)
     monkeypatch.setattr(connection, "LINGER", 0.5)
     async with NeonizeDriver(environment=deaf.environment) as driver, one.link(driver) as link:
         await deaf.dialled()

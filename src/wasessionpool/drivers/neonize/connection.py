@@ -59,9 +59,12 @@ PAIRING_TIMEOUT = 240.0
 FIRST_LINK_TIMEOUT = 10.0
 """Seconds for the first login after the phone confirmed; whatsmeow never retries it, the shard worker will."""
 
+LOOK_INTERVAL = 5.0
+"""Seconds without a sign of life after which it is looked, again and again, whether the keys are still there: a client
+whose keys are deleted meanwhile waits for them for ever, and says nothing."""
+
 START_TIMEOUT = 90.0
-"""Seconds for a client to open its line or give up; a dial takes up to 60. One whose keys are deleted meanwhile
-waits for them for ever, and says nothing."""
+"""Seconds for a client to open its line or give up; a dial takes up to 60."""
 
 LINGER = 75.0
 """Seconds for a stopped client to let go of its database; beyond them its worker is killed."""
@@ -150,11 +153,12 @@ class NeonizeConnection:
         """Send, and return once WhatsApp's server acknowledged.
 
         Raises ``SessionNotConnected`` where nothing was sent, ``MessageRejected``, ``RecipientRestricted`` or
-        ``RecipientNotOnWhatsapp`` where it was refused, ``SendTimeout`` where the outcome is unknown.
+        ``RecipientNotOnWhatsapp`` where it was refused, ``DriverError`` where neonize would not even try, and
+        ``SendTimeout`` where the outcome is unknown.
         """
         answer = await self._ask(SendText(to=str(to), text=message.text))
         if answer.sent is None:
-            raise DriverError("the worker's answer to a send lacks the message's id")
+            raise SendTimeout("the worker's answer to a send lacks the message's id")
         return SentMessage(
             id=answer.sent.id,
             to=str(to),
@@ -291,10 +295,8 @@ class NeonizeConnection:
         hosting = worker.host(self._start(pairing=False), self._take_from_shard, self._stored)
         self._settle_on(worker, hosting)
         try:
-            with anyio.move_on_after(START_TIMEOUT):
-                await hosting.running.wait()
-            if not hosting.running.is_set():
-                hosting.take(await self._silence())
+            if (silence := await self._silence(hosting)) is not None:
+                hosting.take(silence)
             await first(hosting.ended.wait, place.leave.wait)
             if not hosting.ended.is_set():
                 await self._depart(place, hosting)
@@ -347,13 +349,21 @@ class NeonizeConnection:
                 quarantine.link_down(self._record.key)
         self._take(event)
 
-    async def _silence(self) -> LinkEnded:
-        try:
-            if await self._is_linked():
-                return LinkEnded(reason=DisconnectReason.NETWORK, detail=f"no sign of life in {START_TIMEOUT:g} s")
-        except StorageError as error:
-            return LinkEnded(reason=DisconnectReason.STORAGE, detail=error.message)
-        return LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="the device's keys are gone")
+    async def _silence(self, hosting: Hosting) -> LinkEnded | None:
+        """Wait for a sign of life; returns what it means that there is none."""
+        unheard = end = LinkEnded(reason=DisconnectReason.NETWORK, detail=f"no sign of life in {START_TIMEOUT:g} s")
+        with anyio.move_on_after(START_TIMEOUT):
+            while True:
+                with anyio.move_on_after(LOOK_INTERVAL):
+                    await hosting.running.wait()
+                    return None
+                try:
+                    if not await self._is_linked():
+                        return LinkEnded(reason=DisconnectReason.LOGGED_OUT, detail="the device's keys are gone")
+                    end = unheard
+                except StorageError as error:
+                    end = LinkEnded(reason=DisconnectReason.STORAGE, detail=error.message)
+        return None if hosting.running.is_set() else end
 
     def _start(self, *, pairing: bool) -> Start:
         name = self._terms.device_name
