@@ -14,11 +14,8 @@ from pydantic import ValidationError
 from .abc import Shelf
 from .addresses import Address
 from .errors import (
-    AccountRestricted,
     InvalidMessage,
-    MessageRejected,
-    RecipientNotOnWhatsapp,
-    RecipientRestricted,
+    RateLimitExceeded,
     SendTimeout,
     SessionNotConnected,
     StorageError,
@@ -33,8 +30,8 @@ logger = logging.getLogger(__name__)
 KEPT = 24 * 3600.0
 """Seconds that a key is known."""
 MAX_KEY = 255
-NOT_SENT = (SessionNotConnected, MessageRejected, AccountRestricted, RecipientRestricted, RecipientNotOnWhatsapp)
-"""What a driver raises where the message certainly did not go out."""
+_OWN_PATIENCE = (RateLimitExceeded, SessionNotConnected)
+"""What a send may end with because its caller would not wait, which says nothing of one by the same key that would."""
 
 
 def check_idempotency_key(key: str) -> str:
@@ -96,7 +93,7 @@ class KeyedSend:
                 return
             if isinstance(outcome, SentMessage):
                 await self._put(outcome)
-            elif isinstance(outcome, NOT_SENT):
+            elif not isinstance(outcome, SendTimeout):
                 await self._take_back()
         finally:
             self.settled.set()
@@ -141,7 +138,8 @@ class KeyedSends:
     ) -> SentMessage:
         """Let ``send`` make the send, or say what became of the one that was made by this key.
 
-        Where one is under way its outcome is waited for. Raises ``SendTimeout`` where the outcome is unknown (with
+        Where one is under way its outcome is waited for; where that one was not even handed over, since its caller
+        would not wait as long, this one is made instead. Raises ``SendTimeout`` where the outcome is unknown (with
         ``resend`` it is sent again) or ``until`` is over, ``InvalidMessage`` where the key is that of another message,
         ``StorageError``, and what ``send`` raises.
         """
@@ -167,6 +165,8 @@ class KeyedSends:
                 raise running.outcome
         try:
             return await send(mine)
+        except _OWN_PATIENCE:
+            raise
         except WhatsAppPoolError as error:
             if not mine.handed_over:
                 mine.outcome = error

@@ -137,15 +137,19 @@ class Recipients:
                     jid = next(iter(self._unwritten), None)
                     if jid is not None:
                         del self._unwritten[jid]
-                        await self._put(jid, Acquaintance.KNOWN)
+                        if not await self._put(jid, Acquaintance.KNOWN) and jid in self._known:
+                            # The next message tries again, also within the day.
+                            self._known[jid] = -math.inf
         finally:
             self._writing = False
 
-    async def _put(self, jid: str, found: Acquaintance) -> None:
+    async def _put(self, jid: str, found: Acquaintance) -> bool:
         try:
             await self._backends.shelf.put(self._prefix + jid, found.encode(), ttl=KEPT[found])
         except Exception as error:  # noqa: BLE001 - it is logged
             self._failed(error)
+            return False
+        return True
 
     def _failed(self, error: Exception) -> None:
         """Log what a shelf raised; it must neither refuse a send nor end the pool's other sessions."""

@@ -33,7 +33,11 @@ class Restriction:
         """Raise ``AccountRestricted`` where no message to a stranger may be sent now."""
         now = self._clock.now()
         held = self._standing.record.restriction(now)
-        if held is not None and (held.until is not None or now - (held.tried_at or held.refused_at) < TRY_AFTER):
+        if held is None:
+            return
+        # A clock that was ahead at that time must not hold it for as long as it was.
+        since = now - (held.tried_at or held.refused_at)
+        if held.until is not None or timedelta(0) <= since < TRY_AFTER:
             raise self._error(held)
 
     def admit(self) -> None:

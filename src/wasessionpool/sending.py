@@ -95,6 +95,8 @@ class SendLine:
         self._sends: set[_Send] = set()
         self.waiting = 0
         """How many calls wait for the limit or for the sends ahead."""
+        self.asked = 0
+        """How many calls are not over."""
         self._keyed = KeyedSends(key, backends.shelf)
         self._closing = False
         self._places = Places(key, standing, backends, self._usable)
@@ -115,10 +117,14 @@ class SendLine:
         content, address, clock = to_message(message), Address.parse(to), self._backends.clock
         deadline = math.inf if timeout is None else clock.monotonic() + timeout
         send = partial(self._send, address, content, deadline, wait)
-        if idempotency_key is None:
-            return await send(None)
-        until = partial(self._until, deadline)
-        return await self._keyed.once(idempotency_key, address, content, send, resend=resend, until=until)
+        self.asked += 1
+        try:
+            if idempotency_key is None:
+                return await send(None)
+            until = partial(self._until, deadline)
+            return await self._keyed.once(idempotency_key, address, content, send, resend=resend, until=until)
+        finally:
+            self.asked -= 1
 
     @property
     def in_flight(self) -> int:
@@ -129,6 +135,10 @@ class SendLine:
         """Follow no send any longer: the connection that they were handed to is over."""
         for send in self._sends:
             send.followed.cancel()
+
+    def wake(self) -> None:
+        """Let those that wait for the limit look whether anything can be sent yet."""
+        self._places.wake()
 
     def heard(self, contact: Contact) -> None:
         """Somebody wrote to us, and is no stranger from now on."""
@@ -161,7 +171,7 @@ class SendLine:
     async def _begin(
         self, address: Address, content: OutgoingMessage, keyed: KeyedSend | None, *, wait: bool, deadline: float
     ) -> _Send:
-        connection = self._usable()
+        self._usable()
         with self._until(deadline):
             found = await self._recipients.find(address)
             stranger = found is not Acquaintance.KNOWN
@@ -170,7 +180,7 @@ class SendLine:
             until = deadline if wait else -math.inf
             place = await self._places.reserve(address, content, stranger=stranger, until=until)
             try:
-                await self._recipients.require_account(address, found, connection)
+                await self._recipients.require_account(address, found, self._usable())
                 id_ = str(ULID.from_datetime(self._backends.clock.now()))
                 send = _Send(id_, address, content, place, keyed, stranger=stranger)
                 await self._hand_over(send)
@@ -188,7 +198,7 @@ class SendLine:
     async def drain(self) -> None:
         """Begin no send any more, and wait for those that the driver has."""
         self._closing = True
-        self._places.wake()
+        self.wake()
         for send in tuple(self._sends):
             await send.settled.wait()
 

@@ -68,7 +68,7 @@ class Supervisor:
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
         self._retries = Retries(self.standing, backends)
-        self._idleness = Idleness(self.standing, backends.settings, backends.clock, busy=lambda: self.sends.waiting > 0)
+        self._idleness = Idleness(self.standing, backends.settings, backends.clock, busy=lambda: self.sends.asked > 0)
         self._link: Link | None = None
 
     @property
@@ -132,6 +132,7 @@ class Supervisor:
         if not self._ending:
             self._ending = True
             self.standing.link_ended(LinkEnded(reason=reason))
+            self.sends.wake()
         self._scope.cancel()
         await self._over.wait()
 
@@ -275,6 +276,13 @@ class Supervisor:
             await self._recall()
             yield ownership
 
+    async def _forget_account(self) -> None:
+        """Forget whom the account knew that was linked before: the next one may be another number."""
+        try:
+            await self.sends.forget(keys=False)
+        except StorageError as error:
+            self._complain(error)
+
     async def _recall(self) -> None:
         """Take over what is stored: another pool may have run the session since we read it."""
         stored = await self._backends.store.get(self.key)
@@ -309,6 +317,8 @@ class Supervisor:
                 # Before there is a group of tasks, out of which an error would come wrapped.
                 await self._save()
                 async with anyio.create_task_group() as acknowledging:
+                    if not self.standing.record.linked:
+                        acknowledging.start_soon(self._forget_account)
                     if log is not None:
                         acknowledging.start_soon(log.write)
                     acknowledging.start_soon(self.inbound.acknowledge, inbox, self._complain)

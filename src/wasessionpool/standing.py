@@ -221,7 +221,7 @@ class Standing:
         if signal is Signal.RESTRICTED:
             self.update(restricted_until=end.until or self._clock.now() + UNKNOWN_BAN)
         if signal is Signal.LOGGED_OUT:
-            self.update(linked=False)
+            self.update(linked=False, reach_out=None)
         self.apply(signal, end.reason)
         if signal is Signal.RESTRICTED:
             self.emit(RestrictedEvent, kind="login", until=end.until)

@@ -11,6 +11,7 @@ import pytest
 
 from wasessionpool import (
     DisconnectReason,
+    DriverError,
     InvalidMessage,
     InvalidRecipient,
     MessageRejected,
@@ -173,6 +174,34 @@ async def test_duplicates_share_the_firsts_error(open_pool: OpenPool, driver: Fa
         link.on_send = None
         assert isinstance(await send(pool), SentMessage)
         assert len(link.sent) == 1
+
+
+async def test_a_first_that_would_not_wait_leaves_it_to_the_next(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool() as pool, anyio.create_task_group() as tasks:
+        link = await linked(pool, driver, clock)
+        link.on_send = after(clock, 10)
+        ahead, hasty, patient = Call(pool, "ahead"), Call(pool, timeout=2), Call(pool)
+        for call in (ahead, hasty, patient):
+            tasks.start_soon(call)
+            await clock.advance()
+        await clock.advance(20)
+        assert isinstance(hasty.outcome, SessionNotConnected)
+        assert isinstance(patient.outcome, SentMessage)
+        assert len(link.sent) == 2
+
+
+async def test_whatever_says_that_nothing_was_sent_frees_the_key(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+        link.on_send = after(clock, 0, DriverError("you're not participating in that group"))
+        with pytest.raises(DriverError):
+            await send(pool)
+        link.on_send = None
+        assert isinstance(await send(pool), SentMessage)
 
 
 async def test_a_first_that_is_cancelled_before_its_turn_leaves_it_to_the_next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 
 from wasessionpool import (
     DriverError,
+    PacingPolicy,
     RateLimitExceeded,
     RecipientNotOnWhatsapp,
     SentMessage,
@@ -23,7 +25,7 @@ from wasessionpool.recipients import ASKING, KEPT, REMEMBERED, Acquaintance
 from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
-from wasessionpool.testing.driver import FakeDriver, FakeLink
+from wasessionpool.testing.driver import FakeDriver, FakeLink, link_at_once
 
 from .conftest import OpenPool
 from .test_sending import Caller, linked
@@ -288,6 +290,40 @@ async def test_a_shelf_that_fails_refuses_no_send_and_has_nobody_asked_about(
         await send(pool)
         await clock.advance()
         assert (len(link.sent), asked(link)) == (2, [])
+
+
+async def test_who_could_not_be_kept_is_kept_with_the_next_message(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, shelf: CountingShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> bool:
+        raise StorageError("the disk is full")
+
+    async with open_pool(shelf=shelf) as pool:
+        link = await linked(pool, driver, clock)
+        with monkeypatch.context() as patch:
+            patch.setattr(shelf, "put", fail)
+            link.receive("hello", "+79001234568")
+            await clock.advance()
+        link.receive("hello?", "+79001234568")
+        await clock.advance()
+        assert [value async for _, value in shelf.scan("recipient/")] == [b"known"]
+
+
+async def test_a_check_that_waited_for_its_turn_asks_the_link_of_that_moment(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    pacing = PacingPolicy(min_gap=60, gap_jitter=0, typing_speed=0, reconnect_ramp=0)
+    async with open_pool(pacing=pacing, reconnect_grace=0, reconnect_base_delay=0) as pool:
+        link = await linked(pool, driver, clock)
+        await send(pool)
+        driver.script = link_at_once
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(pool.send_message, COMPANY, "79001234569", "hi", wait=True))
+            await clock.advance(1)
+            link.lose()
+            await clock.advance(300)
+        assert driver.link is not link
+        assert [type(operation) for operation in driver.link.operations] == [CheckNumbers]
 
 
 @pytest.mark.parametrize("act", ["logout", "delete_session"])

@@ -11,9 +11,11 @@ import pytest
 
 from wasessionpool import (
     AccountRestricted,
+    DisconnectReason,
     MessageRejected,
     RecipientRestricted,
     SentMessage,
+    SessionKey,
     Status,
     WhatsAppSessionPool,
 )
@@ -265,6 +267,36 @@ async def test_it_outlives_a_restart_and_a_kill_and_ends_with_the_account(
             await pool.delete_session(COMPANY)
             await clock.advance()
             assert [record async for record in store.records()] == []
+
+
+@pytest.mark.parametrize("reason", [DisconnectReason.LOGGED_OUT, DisconnectReason.BANNED])
+async def test_the_next_number_is_neither_restricted_nor_known(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, reason: DisconnectReason
+) -> None:
+    shelf = MemoryShelf(now=clock.now)
+    async with open_pool(shelf=shelf) as pool:
+        link = await restricted(pool, driver, clock)
+        link.end(reason)
+        await clock.advance()
+        assert (await pool.get_session_status(COMPANY)).restriction is None
+        await pool.create_session(COMPANY)
+        driver.link.up("+79111111111")
+        await clock.advance()
+        assert [key async for key, _ in shelf.scan("recipient/")] == []
+        await send(pool, EVE)
+
+
+async def test_a_clock_that_was_ahead_does_not_prolong_it(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool() as pool:
+        link = await restricted(pool, driver, clock)
+        link.on_send = None
+        held = pool._sessions[SessionKey(COMPANY)].standing
+        assert held.record.reach_out is not None
+        year = timedelta(days=365)
+        held.update(reach_out=held.record.reach_out.model_copy(update={"refused_at": clock.now() + year}))
+        await send(pool, EVE)
 
 
 async def test_the_first_refusal_outlives_a_restart_too(

@@ -13,6 +13,7 @@ from wasessionpool.events import Event
 from wasessionpool.links import PresenceChanged
 from wasessionpool.messages import to_message
 from wasessionpool.models import Contact, Presence
+from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock
 from wasessionpool.testing.coordinator import FakeCoordinator
@@ -208,6 +209,23 @@ async def test_a_send_that_waits_for_its_turn_keeps_it_awake(
         assert [message for _, message in link.sent] == [to_message("first"), to_message("second")]
         await clock.advance(HOUR / 2)
         assert (await status(pool)).status is Status.SLEEPING
+
+
+async def test_a_send_whose_key_is_looked_up_keeps_it_awake(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    class Slow(MemoryShelf):
+        async def get(self, key: str) -> bytes | None:
+            await clock.sleep(3 if key.startswith("send/") else 0)
+            return await super().get(key)
+
+    async with open_pool(shelf=Slow(now=clock.now), session_timeout=HOUR) as pool:
+        link = await connected(pool, driver, clock)
+        await clock.advance(HOUR - 1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(pool.send_message, COMPANY, BOB, "hi", idempotency_key="order 1"))
+            await clock.advance(3)
+        assert len(link.sent) == 1
 
 
 async def test_it_wakes_by_itself_to_collect_what_waits_then_sleeps_on(

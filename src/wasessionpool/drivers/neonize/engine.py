@@ -445,7 +445,9 @@ class Engine:
             try:
                 answer = self._answer(session, call)
             except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
-                answer = Answer(call=call.call, failure=Failure(kind="failed", detail=type(error).__name__))
+                kind = "timeout" if isinstance(call.request, SendText) else "failed"
+                failure = Failure.model_validate({"kind": kind, "detail": type(error).__name__})
+                answer = Answer(call=call.call, failure=failure)
             self._report(answer)
             if isinstance(call.request, LogOut) and answer.failure is None:
                 # whatsmeow says nothing when it logged out by itself.
