@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
+import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from .abc import Connection
@@ -15,12 +17,14 @@ from .kept import place
 from .messages import OutgoingMessage
 from .models import SessionKey
 from .operations import ShowTyping
-from .pacing import AT_ONCE, Age, PacingPolicy, Sent, Trail, Why
+from .pacing import AT_ONCE, DAY, Age, PacingPolicy, Sent, Trail, Why
 from .standing import Standing
 
 logger = logging.getLogger(__name__)
 
 TRAIL = TypeAdapter(list[Sent])
+KEPT = 2 * DAY
+"""Seconds that a trail is on the shelf after the last message; no rule looks back longer than a day."""
 
 
 @dataclass(frozen=True)
@@ -37,51 +41,61 @@ class Pace:
 
     def __init__(self, policy: PacingPolicy, key: SessionKey, standing: Standing, backends: Backends) -> None:
         self._policy = policy
+        self._gaps = policy.model_copy(update={"daily_max": None, "strangers_max": None})
         self._key = key
         self._name = place("pace", key) + "sent"
         self._standing = standing
         self._backends = backends
         self._trail = Trail(str(key))
-        self._read = False
-        self._unwritten = self._writing = False
+        self._read = self._unwritten = False
+        self._pen = anyio.Lock()
 
     async def read(self) -> None:
-        """Read once what is kept."""
+        """Read what is kept, until that succeeded once; nothing is written before."""
         if self._read:
             return
         try:
             content = await self._backends.shelf.get(self._name)
-            kept = TRAIL.validate_json(content) if content else []
-        except (StorageError, ValidationError) as error:
-            logger.warning("session %s: its pace of before cannot be read: %s", self._key, error)
-            kept = []
-        if not self._read:
-            self._read = True
-            self._trail.sent[:0] = kept
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._failed(error)
+            return
+        if self._read:
+            return
+        self._read = True
+        try:
+            self._trail.follow(Trail(str(self._key), TRAIL.validate_json(content) if content else []))
+        except ValidationError as error:
+            logger.warning("session %s: what is kept of its pace is damaged: %s", self._key, error)
+        if self._unwritten:
+            self._write_soon()
 
     def take(self, content: OutgoingMessage, *, stranger: bool) -> Sent | TooEarly:
         """Take the next place, for a message that is typed from now on."""
         now = self._backends.clock.now().timestamp()
         self._trail.forget_old(now)
-        at, why = self._earliest(self._trail, now, stranger=stranger)
+        earliest = partial(self._policy.earliest, self._trail, self._age(now), now)
+        at, why = earliest(stranger=stranger)
         if at > now + AT_ONCE:
-            held = stranger and at > self._earliest(self._trail, now)[0] + AT_ONCE
+            held = stranger and at > earliest(stranger=False)[0] + AT_ONCE
             return TooEarly(at - now, why, held)
-        return self._trail.add(now + self._policy.typing(content), stranger=stranger)
+        return self._trail.add(now + self._policy.typing(content), stranger=stranger, gone=False)
 
     def give_back(self, sent: Sent) -> None:
         """Free the place of a message that was not sent."""
         if sent in self._trail.sent:
             self._trail.sent.remove(sent)
-        self._write_soon()
+            if sent.gone:
+                self._write_soon()
 
     async def compose(self, sent: Sent, to: Address, content: OutgoingMessage, connection: Connection) -> None:
         """Show the typing of a text for as long as a human takes; the message goes when this returns."""
         clock, seconds = self._backends.clock, self._policy.typing(content)
-        # The sends ahead may have taken longer than was planned.
-        before = Trail(self._trail.seed, [each for each in self._trail.sent if each.number < sent.number])
         now = clock.now().timestamp()
-        await clock.sleep(self._earliest(before, now)[0] - now)
+        self._trail.forget_old(now)
+        # The sends ahead may have taken longer than was planned, and others may have overtaken this one.
+        ahead = [each for each in self._trail.sent if each.gone or each.number < sent.number]
+        at, _ = self._gaps.earliest(Trail(self._trail.seed, ahead), self._age(now), now, stranger=False)
+        await clock.sleep(at - now)
         if seconds:
             end = clock.monotonic() + seconds
             with clock.move_on_after(seconds):
@@ -90,32 +104,43 @@ class Pace:
                 except WhatsAppPoolError as error:
                     logger.info("session %s: typing cannot be shown: %s", self._key, error)
             await clock.sleep(end - clock.monotonic())
-        sent.at = max(sent.at, clock.now().timestamp())
-        self._trail.sent.sort(key=lambda each: each.at)
-        self._write_soon()
+        if sent in self._trail.sent:
+            sent.at, sent.gone = max(sent.at, clock.now().timestamp()), True
+            self._trail.sort()
+            self._write_soon()
 
     async def forget(self) -> None:
-        """Forget what was sent; raises ``StorageError``."""
+        """Forget what was sent, and what is under way; nothing of either is written later. Raises ``StorageError``."""
         self._trail.sent.clear()
-        await self._backends.shelf.delete(self._name)
+        self._read, self._unwritten = True, False
+        async with self._pen:
+            await self._backends.shelf.delete(self._name)
 
-    def _earliest(self, trail: Trail, now: float, *, stranger: bool = False) -> tuple[float, Why]:
+    def _age(self, now: float) -> Age:
+        """Return the session's age; a link that came up later than ``now``, before the clock was set back, is old."""
         record = self._standing.record
-        age = Age(record.created_at.timestamp(), record.connected_at.timestamp() if record.connected_at else None)
-        return self._policy.earliest(trail, age, now, stranger=stranger)
+        up = record.connected_at.timestamp() if record.connected_at else None
+        return Age(record.created_at.timestamp(), up if up is None or up <= now else None)
 
     def _write_soon(self) -> None:
+        """Write what is gone, once it is known what was kept; a pool that is closed writes no more."""
         self._unwritten = True
-        if not self._writing:
-            self._writing = True
-            self._backends.tasks.start_soon(self._write, name=f"pace of {self._key}")
+        tasks = self._backends.tasks
+        if self._read and not tasks.cancel_scope.cancel_called:
+            tasks.start_soon(self._write, name=f"pace of {self._key}")
 
     async def _write(self) -> None:
-        try:
-            while self._unwritten:
-                self._unwritten = False
-                await self._backends.shelf.put(self._name, TRAIL.dump_json(self._trail.sent))
-        except StorageError as error:
-            logger.warning("session %s: its pace cannot be kept: %s", self._key, error)
-        finally:
-            self._writing = False
+        async with self._pen:
+            if not self._unwritten:
+                return
+            self._unwritten = False
+            content = TRAIL.dump_json([sent for sent in self._trail.sent if sent.gone])
+            try:
+                await self._backends.shelf.put(self._name, content, ttl=KEPT)
+            except Exception as error:  # noqa: BLE001 - it is logged
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Log what a shelf raised; it must neither refuse a send nor end the pool's other sessions."""
+        bug = None if isinstance(error, StorageError) else error
+        logger.warning("session %s: its pace cannot be read or kept: %s", self._key, error, exc_info=bug)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from random import Random
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 
@@ -37,13 +37,17 @@ class Why(StrEnum):
     WARM_UP = "warm_up"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Sent:
-    """A message that went out, or will, at a time in seconds; ``number`` rises by one with each."""
+    """A message that is ``gone``, or will go, at a time in seconds; ``number`` rises by one with each.
+
+    It equals itself alone.
+    """
 
     at: float
     stranger: bool
     number: int
+    gone: Annotated[bool, Field(exclude=True)] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +87,33 @@ class Trail:
     def last(self) -> Sent | None:
         return self.sent[-1] if self.sent else None
 
-    def add(self, at: float, *, stranger: bool) -> Sent:
-        sent = Sent(at, stranger, self.last.number + 1 if self.last else 0)
+    @property
+    def next_number(self) -> int:
+        return max((sent.number for sent in self.sent), default=-1) + 1
+
+    def add(self, at: float, *, stranger: bool, gone: bool = True) -> Sent:
+        sent = Sent(at, stranger, self.next_number, gone)
         self.sent.append(sent)
         return sent
 
+    def follow(self, earlier: Trail) -> None:
+        """Take in what was sent before all that is here."""
+        first = earlier.next_number
+        for sent in self.sent:
+            sent.number += first
+        self.sent[:0] = earlier.sent
+        self.sort()
+
+    def sort(self) -> None:
+        self.sent.sort(key=lambda sent: sent.at)
+
     def forget_old(self, now: float) -> None:
-        """Forget what is older than a day; what is far ahead, since the clock was set back, counts as sent now."""
-        if self.last is not None and self.last.at > now + AHEAD:
+        """Forget what is older than a day; what is too far ahead, since the clock was set back, counts as sent now."""
+        if self.last is not None and self.last.at > now:
             for sent in self.sent:
-                sent.at = min(sent.at, now)
+                if sent.at > now + (0 if sent.gone else AHEAD):
+                    sent.at = now
+            self.sort()
         old = bisect_right(self.sent, now - DAY, key=lambda sent: sent.at)
         del self.sent[: min(old, len(self.sent) - 1)]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,9 +16,21 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from wasessionpool import ConfigurationError, PacingPolicy, RateLimitExceeded
-from wasessionpool.operations import ShowTyping
+from wasessionpool import (
+    AuthenticationRequired,
+    ConfigurationError,
+    PacingPolicy,
+    PoolClosed,
+    RateLimitExceeded,
+    StorageError,
+    WhatsAppPoolError,
+    WhatsAppSessionPool,
+)
+from wasessionpool.operations import CheckNumbers, ShowTyping
+from wasessionpool.pace import KEPT
 from wasessionpool.pacing import DAY, Age, Planned, Trail, Why
+from wasessionpool.shelves.memory import MemoryShelf
+from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing import FakeClock, FakeDriver
 
 from .conftest import OpenPool
@@ -25,6 +40,73 @@ pytestmark = pytest.mark.anyio
 COMPANY, BOB, GROUP = "962302", "79001234567", "120363000000000001@g.us"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAIN = {"gap_jitter": 0, "typing_speed": 0, "warm_up_days": 0, "reconnect_ramp": 0}
+
+
+PACE = f"pace/{COMPANY}/main/sent"
+
+
+class SteppedClock(FakeClock):
+    """A clock whose wall time can be set."""
+
+    step = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.step
+
+
+class PaceShelf(MemoryShelf):
+    """A shelf that raises ``broken``, and takes ``takes`` seconds, for what concerns a pace alone."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(now=clock.now)
+        self.clock = clock
+        self.broken: Exception | None = None
+        self.takes = 0.0
+
+    async def get(self, key: str) -> bytes | None:
+        await self._begin(key)
+        return await super().get(key)
+
+    async def put(self, key: str, value: bytes, *, if_absent: bool = False, ttl: float | None = None) -> bool:
+        await self._begin(key)
+        return await super().put(key, value, if_absent=if_absent, ttl=ttl)
+
+    async def sent(self) -> int | None:
+        """Return how many messages the kept trail has."""
+        content = await super().get(PACE)
+        return None if content is None else len(json.loads(content))
+
+    async def _begin(self, key: str) -> None:
+        if key == PACE:
+            await self.clock.sleep(self.takes)
+            if self.broken is not None:
+                raise self.broken
+
+
+class Sends:
+    """Sends whose outcomes are noted, with when they came: a message's number, or an error."""
+
+    def __init__(self, pool: WhatsAppSessionPool, clock: FakeClock) -> None:
+        self.went: list[tuple[str, float]] = []
+        self.errors: list[WhatsAppPoolError] = []
+        self._pool, self._clock = pool, clock
+
+    async def send(self, to: str = GROUP, message: str = "x", *, wait: bool = False) -> None:
+        try:
+            await self._pool.send_message(COMPANY, to, message, wait=wait)
+            self.went.append((to, self._clock.monotonic()))
+        except WhatsAppPoolError as error:
+            self.errors.append(error)
+
+
+@asynccontextmanager
+async def opened_again(clock: FakeClock, driver: FakeDriver, **settings: Any) -> AsyncIterator[WhatsAppSessionPool]:
+    """Open a pool whose sessions are linked already, so that what is kept of them is theirs."""
+    async with MemoryStore() as store:
+        async with opened(clock, FakeDriver(linked), store=store):
+            pass
+        async with opened(clock, driver, store=store, **settings) as pool:
+            yield pool
 
 
 def seconds(policy: PacingPolicy, *messages: Any, **options: Any) -> list[float]:
@@ -190,7 +272,7 @@ async def test_typing_is_shown_before_the_message_goes(
 ) -> None:
     driver.script = linked
     async with (
-        open_pool(pacing=PacingPolicy(**PLAIN | {"typing_speed": 2.0})) as pool,
+        open_pool(pacing=PacingPolicy(**PLAIN | {"typing_speed": 2})) as pool,
         anyio.create_task_group() as tasks,
     ):
         await pool.create_session(COMPANY)
@@ -204,9 +286,6 @@ async def test_typing_is_shown_before_the_message_goes(
 
 
 async def test_the_pace_is_kept_beyond_the_pool(clock: FakeClock) -> None:
-    from wasessionpool.shelves.memory import MemoryShelf
-    from wasessionpool.stores.memory import MemoryStore
-
     shelf, store = MemoryShelf(now=clock.now), MemoryStore()
     policy = PacingPolicy(**PLAIN | {"min_gap": 0, "daily_max": 1})
     async with store:
@@ -239,3 +318,223 @@ async def test_a_message_that_was_not_sent_takes_no_place(
         with pytest.raises(RateLimitExceeded, match="of WhatsApp"):
             await pool.send_message(COMPANY, BOB, "a")
         await pool.send_message(COMPANY, BOB, "a")
+
+
+@pytest.mark.parametrize("minutes", [2, 60])
+async def test_a_clock_that_is_set_back_silences_no_session(minutes: int) -> None:
+    clock, driver = SteppedClock(START), FakeDriver(linked)
+    policy = PacingPolicy(**PLAIN | {"min_gap": 3, "reconnect_ramp": 60})
+    async with opened(clock, driver, pacing=policy) as pool:
+        await clock.advance(100)
+        clock.step = -timedelta(minutes=minutes)
+        await pool.send_message(COMPANY, GROUP, "a")
+        clock.step *= 2
+        with pytest.raises(RateLimitExceeded) as caught:
+            await pool.send_message(COMPANY, GROUP, "b")
+        assert caught.value.retry_after == pytest.approx(3, abs=0.1)
+        await clock.advance(caught.value.retry_after)
+        await pool.send_message(COMPANY, GROUP, "b")
+
+
+async def test_a_clock_that_is_set_back_stops_no_send_that_has_its_place() -> None:
+    clock, driver = SteppedClock(START), FakeDriver(linked)
+    policy = PacingPolicy(**PLAIN | {"min_gap": 3, "reconnect_ramp": 60})
+    async with opened(clock, driver, pacing=policy) as pool, anyio.create_task_group() as tasks:
+        await clock.advance(100)
+        release, sends = anyio.Event(), Sends(pool, clock)
+
+        async def answer_late(*_: object) -> None:
+            await release.wait()
+
+        driver.links[0].on_send = answer_late
+        for _ in range(2):
+            tasks.start_soon(sends.send)
+            await clock.advance(5)
+        clock.step = -timedelta(hours=1)
+        release.set()
+        await clock.advance(3)
+        assert [at for _, at in sends.went] == [110, 113]
+
+
+async def test_a_gap_lies_behind_one_that_overtook(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer_late(operation: CheckNumbers) -> tuple[str, ...]:
+        await clock.sleep(9)
+        return operation.numbers
+
+    driver.script, shelf = linked, PaceShelf(clock)
+    async with (
+        open_pool(shelf=shelf, pacing=PacingPolicy(**PLAIN | {"min_gap": 5})) as pool,
+        anyio.create_task_group() as tasks,
+    ):
+        await pool.create_session(COMPANY)
+        await clock.advance()
+        monkeypatch.setattr(driver.link, "call", answer_late)
+        sends = Sends(pool, clock)
+        tasks.start_soon(sends.send, BOB)
+        await clock.advance(8)
+        tasks.start_soon(sends.send)
+        await clock.advance(0.5)
+        assert await shelf.sent() == 1
+        await clock.advance(20)
+        assert sends.went == [(GROUP, 8), (BOB, 13)]
+        assert await shelf.sent() == 2
+
+
+@pytest.mark.parametrize("error", [StorageError("no disk"), RuntimeError("a bug of a shelf")], ids=["storage", "bug"])
+async def test_a_shelf_that_fails_refuses_no_send_and_ends_no_pool(clock: FakeClock, error: Exception) -> None:
+    shelf, policy = PaceShelf(clock), PacingPolicy(**PLAIN | {"min_gap": 0})
+    async with opened_again(clock, FakeDriver(linked), pacing=policy, shelf=shelf) as pool:
+        for broken in (error, None, error, None):
+            shelf.broken = broken
+            await pool.send_message(COMPANY, GROUP, "a")
+            await clock.advance(1)
+        assert await shelf.sent() == 4
+
+
+async def test_what_was_kept_is_read_by_a_later_send_and_replaced_by_none(clock: FakeClock) -> None:
+    shelf, policy = PaceShelf(clock), PacingPolicy(**PLAIN | {"min_gap": 0, "daily_max": 4})
+    async with MemoryStore() as store:
+        for kept, sends, failed in ((2, 2, 0), (4, 2, 1), (4, 0, 0)):
+            async with opened(clock, FakeDriver(linked), pacing=policy, shelf=shelf, store=store) as pool:
+                before = await shelf.sent()
+                for number in range(sends):
+                    shelf.broken = StorageError("database is locked") if number < failed else None
+                    await pool.send_message(COMPANY, GROUP, "a")
+                    await clock.advance(1)
+                    assert number >= failed or await shelf.sent() == before
+                assert await shelf.sent() == kept
+                if kept == 4:
+                    with pytest.raises(RateLimitExceeded, match=r"\(daily\)"):
+                        await pool.send_message(COMPANY, GROUP, "b")
+
+
+async def test_what_was_sent_before_the_shelf_could_be_read_is_kept_then(clock: FakeClock) -> None:
+    shelf, policy = PaceShelf(clock), PacingPolicy(**PLAIN | {"min_gap": 0, "daily_max": 1})
+    async with opened_again(clock, FakeDriver(linked), pacing=policy, shelf=shelf) as pool:
+        shelf.broken = StorageError("database is locked")
+        await pool.send_message(COMPANY, GROUP, "a")
+        shelf.broken = None
+        with pytest.raises(RateLimitExceeded):
+            await pool.send_message(COMPANY, GROUP, "b")
+        await clock.advance()
+        assert await shelf.sent() == 1
+
+
+async def test_a_budget_that_is_read_late_holds_up_no_send_that_has_its_place(clock: FakeClock) -> None:
+    shelf, policy = PaceShelf(clock), PacingPolicy(**PLAIN | {"min_gap": 0, "daily_max": 1})
+    driver = FakeDriver(linked)
+    await shelf.put(PACE, json.dumps([{"at": START.timestamp(), "stranger": False, "number": 0}]).encode())
+    async with opened_again(clock, driver, pacing=policy, shelf=shelf) as pool, anyio.create_task_group() as tasks:
+
+        async def answer_late(_: object) -> None:
+            await clock.sleep(5)
+
+        with pytest.MonkeyPatch.context() as patch:
+            for link in driver.links:
+                patch.setattr(link, "call", answer_late)
+            shelf.broken = StorageError("database is locked")
+            sends = Sends(pool, clock)
+            tasks.start_soon(sends.send, BOB)
+            await clock.advance(1)
+            shelf.broken = None
+            with pytest.raises(RateLimitExceeded):
+                await pool.send_message(COMPANY, GROUP, "b")
+            await clock.advance(4)
+        assert sends.went == [(BOB, 5)]
+
+
+async def test_what_two_sends_read_at_once_counts_once(clock: FakeClock) -> None:
+    shelf, policy = PaceShelf(clock), PacingPolicy(**PLAIN | {"min_gap": 0})
+    await shelf.put(PACE, json.dumps([{"at": START.timestamp(), "stranger": False, "number": 0}]).encode())
+    async with (
+        opened_again(clock, FakeDriver(linked), pacing=policy, shelf=shelf) as pool,
+        anyio.create_task_group() as tasks,
+    ):
+        shelf.takes, sends = 1, Sends(pool, clock)
+        for _ in range(2):
+            tasks.start_soon(sends.send)
+        await clock.advance(5)
+        assert len(sends.went) == 2
+        assert await shelf.sent() == 3
+
+
+async def test_what_is_kept_but_damaged_is_replaced(clock: FakeClock) -> None:
+    shelf, policy = PaceShelf(clock), PacingPolicy(**PLAIN | {"min_gap": 0})
+    await shelf.put(PACE, b"{")
+    async with opened_again(clock, FakeDriver(linked), pacing=policy, shelf=shelf) as pool:
+        await pool.send_message(COMPANY, GROUP, "a")
+        await clock.advance()
+        assert await shelf.sent() == 1
+        await clock.advance(KEPT)
+        assert await shelf.sent() is None
+
+
+def test_what_was_sent_before_goes_before() -> None:
+    trail, earlier = Trail("a"), Trail("a")
+    for at in (1.0, 6.0):
+        earlier.add(at, stranger=False)
+    for at in (3.0, 5.0):
+        trail.add(at, stranger=False)
+    trail.follow(earlier)
+    assert [(sent.at, sent.number) for sent in trail.sent] == [(1, 0), (3, 2), (5, 3), (6, 1)]
+    assert trail.add(7, stranger=False).number == 4
+
+
+@pytest.mark.parametrize("new", [0, 1], ids=["deleted", "created anew"])
+async def test_a_send_under_way_leaves_nothing_of_a_deleted_session(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, new: int
+) -> None:
+    driver.script, shelf = linked, PaceShelf(clock)
+    policy = PacingPolicy(**PLAIN | {"min_gap": 0, "typing_speed": 1})
+    async with open_pool(shelf=shelf, pacing=policy) as pool, anyio.create_task_group() as tasks:
+        await pool.create_session(COMPANY)
+        await clock.advance()
+        sends = Sends(pool, clock)
+        tasks.start_soon(sends.send, GROUP, "ten chars.")
+        await clock.advance(1)
+        await pool.delete_session(COMPANY)
+        for _ in range(new):
+            await pool.create_session(COMPANY)
+            await clock.advance()
+            tasks.start_soon(sends.send)
+        await clock.advance(15)
+        assert [type(error) for error in sends.errors] == [AuthenticationRequired]
+        assert await shelf.sent() == (new or None)
+        assert len(sends.went) == new
+
+
+async def test_a_session_is_deleted_after_what_is_being_written(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    driver.script, shelf = linked, PaceShelf(clock)
+    async with (
+        open_pool(shelf=shelf, pacing=PacingPolicy(**PLAIN | {"min_gap": 0})) as pool,
+        anyio.create_task_group() as tasks,
+    ):
+        await pool.create_session(COMPANY)
+        await clock.advance()
+        await pool.send_message(COMPANY, GROUP, "a")
+        shelf.takes = 5
+        await pool.send_message(COMPANY, GROUP, "b")
+        await clock.advance(1)
+        tasks.start_soon(pool.delete_session, COMPANY)
+        await clock.advance(10)
+        assert not await pool.get_sessions()
+        assert await shelf.sent() is None
+
+
+async def test_a_send_that_is_typed_when_the_pool_closes_is_told_so(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    driver.script = linked
+    async with anyio.create_task_group() as tasks:
+        async with open_pool(pacing=PacingPolicy(**PLAIN | {"typing_speed": 1})) as pool:
+            await pool.create_session(COMPANY)
+            await clock.advance()
+            sends = Sends(pool, clock)
+            tasks.start_soon(sends.send, GROUP, "ten chars.")
+            await clock.advance(1)
+        await clock.advance(15)
+        assert [type(error) for error in sends.errors] == [PoolClosed]
