@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from wasessionpool.limiters import redis
 from wasessionpool.testing import FakeClock
 
-from .valkey import Valkey
+from .valkey import PASSWORD, Valkey, free_port
 
 AS_EVER, PATIENT = redis.DEADLINE, 20.0
 
@@ -46,6 +47,31 @@ def valkey(server: Valkey, _patience: None) -> Iterator[Valkey]:
     yield server
     server.kill()
     server.start()
+
+
+@pytest.fixture
+def node(server: Valkey, tmp_path: Path, _patience: None) -> Iterator[Valkey]:
+    """A Valkey in cluster mode that has no slots."""
+    node = Valkey(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    node.url = f"redis+cluster://:{PASSWORD}@127.0.0.1:{node.port}"
+    node.on_frozen = server.on_frozen
+    node.start()
+    yield node
+    node.kill()
+
+
+@pytest.fixture
+def cluster(node: Valkey) -> Valkey:
+    """A Valkey that is a whole cluster alone; the test may stop it, and start it as one."""
+    node.become_a_cluster()
+    return node
+
+
+@pytest.fixture
+def either(request: pytest.FixtureRequest) -> Valkey:
+    """The fixture of this name: ``valkey`` or ``cluster``."""
+    server: Valkey = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from wasessionpool.limiters.fallback import FallbackLimiter
 from wasessionpool.limiters.redis import RedisLimiter
 from wasessionpool.testing import FakeClock, check_limiter
 
-from .valkey import PASSWORD, Valkey
+from .valkey import PASSWORD, Valkey, free_port
 
 pytestmark = pytest.mark.anyio
 A, B = SessionKey("a"), SessionKey("b")
@@ -85,22 +85,31 @@ async def test_without_redis_it_is_a_limiter_of_its_share(valkey: Valkey, clock:
     )
 
 
-@pytest.mark.parametrize("broken", ["killed", "frozen"])
-async def test_memory_takes_over_and_redis_again(valkey: Valkey, said: pytest.LogCaptureFixture, broken: str) -> None:
-    async with opened(valkey) as limiter, opened(valkey) as other:
+@pytest.mark.parametrize(
+    ("either", "broken"),
+    [("valkey", "killed"), ("valkey", "frozen"), ("cluster", "killed"), ("cluster", "frozen, then killed")],
+    indirect=["either"],
+)
+async def test_memory_takes_over_and_redis_again(either: Valkey, said: pytest.LogCaptureFixture, broken: str) -> None:
+    async with opened(either) as limiter, opened(either) as other:
         begin = anyio.current_time()
         await spend(limiter, A)
         assert (limiter.degraded, limiter.fallbacks) == (False, 0)
-        valkey.kill() if broken == "killed" else valkey.freeze()
+        either.kill() if broken == "killed" else either.freeze()
         with anyio.fail_after(5):
             await spend(limiter, A)
             assert (limiter.degraded, limiter.fallbacks) == (True, 1)
+            if broken == "frozen, then killed":
+                either.kill()
+                either.on_frozen(False)
+            # What the client raises may differ by now, and the probe meets it.
+            await anyio.sleep(0.2)
             # Its share is 2, and what went by Redis counts.
             wait = await refused(limiter, A)
             assert 60 - (anyio.current_time() - begin) <= wait <= 60.01
             await spend(limiter, B, 2)
             await refused(limiter, B)
-        valkey.start() if broken == "killed" else valkey.thaw()
+        either.thaw() if broken == "frozen" else either.start()
         await back(limiter)
         # Redis knows what was sent meanwhile, and what it has forgotten: the other process finds 2 places.
         await spend(other, A, 2)
@@ -112,6 +121,29 @@ async def test_memory_takes_over_and_redis_again(valkey: Valkey, said: pytest.Lo
     texts = [record.getMessage() for record in said.records if record.name.endswith("fallback")]
     assert sum("kept in memory" in text for text in texts) <= 2
     assert texts[-1] == "Redis is back: limits are shared again"
+
+
+async def test_what_nobody_foresaw_does_not_end_the_probing(
+    valkey: Valkey, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RedisLimiter] = []
+
+    async def fail(limiter: RedisLimiter) -> None:
+        asked.append(limiter)
+        raise RuntimeError("a bug")
+
+    async with opened(valkey) as limiter:
+        valkey.kill()
+        await spend(limiter, A)
+        with monkeypatch.context() as patch, anyio.fail_after(20):
+            patch.setattr(RedisLimiter, "check", fail)
+            while len(asked) < 3:  # noqa: ASYNC110 - it says so nowhere else
+                await anyio.sleep(0.01)
+        valkey.start()
+        await back(limiter)
+    assert [record.getMessage() for record in said.records if record.exc_info] == [
+        "it cannot be told whether Redis is back; it is asked again"
+    ]
 
 
 async def test_a_redis_that_was_emptied_unnoticed_learns_what_was_sent(valkey: Valkey) -> None:
@@ -227,3 +259,10 @@ async def test_a_pool_opens_without_redis_but_not_with_a_wrong_password(valkey: 
     with pytest.raises(ConfigurationError, match=r"^redis_url: .*Authentication"):
         async with wrong:
             pass
+
+
+async def test_a_pool_opens_without_a_cluster() -> None:
+    async with FallbackLimiter(RedisLimiter(f"redis+cluster://127.0.0.1:{free_port()}", limit=4)) as limiter:
+        assert limiter.degraded
+        await spend(limiter, A, 2)
+        await refused(limiter, A)

@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import anyio
 import pytest
@@ -208,29 +207,43 @@ async def test_more_calls_than_connections_wait_for_one(valkey: Valkey) -> None:
             assert len(client.client_list()) <= CONNECTIONS + 1
 
 
-async def test_a_cluster_keeps_a_companys_windows_together(tmp_path: Path) -> None:
-    node = Valkey(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    node.start()
-    try:
-        node.become_a_cluster()
-        hosts = f"127.0.0.1:{node.port},127.0.0.1:{free_port()}"
-        url = f"redis+cluster://:{PASSWORD}@{hosts}"
-        async with RedisLimiter(url, limit=3, recipient_limit=2) as limiter:
+async def test_a_cluster_keeps_a_companys_windows_together(cluster: Valkey) -> None:
+    async with RedisLimiter(f"{cluster.url},127.0.0.1:{free_port()}", limit=3, recipient_limit=2) as limiter:
+        await limiter.check()
+        for key in (A, B):
+            await spend(limiter, key, BOB)
+            await (await limiter.acquire(key, BOB)).release()
+            await spend(limiter, key, BOB)
+            with pytest.raises(RateLimitExceeded):
+                await limiter.acquire(key, BOB)
+    assert PASSWORD not in repr(limiter)
+
+
+async def test_a_cluster_without_its_slots_cannot_be_asked(node: Valkey) -> None:
+    async with RedisLimiter(node.url) as limiter:
+        with pytest.raises(StorageError, match=r"^Redis at 127\.0\.0\.1:\d+ cannot be asked \(RedisCluster"):
             await limiter.check()
-            for key in (A, B):
-                await spend(limiter, key, BOB)
-                await (await limiter.acquire(key, BOB)).release()
-                await spend(limiter, key, BOB)
-                with pytest.raises(RateLimitExceeded):
-                    await limiter.acquire(key, BOB)
-        assert PASSWORD not in repr(limiter)
-    finally:
-        node.kill()
 
 
-@pytest.mark.parametrize("url", ["redis://:wrong@127.0.0.1:{port}", "redis://127.0.0.1:{port}"])
-async def test_a_password_that_is_refused_is_said_at_once(valkey: Valkey, url: str) -> None:
-    async with RedisLimiter(url.format(port=valkey.port)) as limiter:
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+@pytest.mark.parametrize("credentials", [":wrong@", ""])
+async def test_a_password_that_is_refused_is_said_at_once(valkey: Valkey, scheme: str, credentials: str) -> None:
+    async with RedisLimiter(f"{scheme}://{credentials}127.0.0.1:{valkey.port}") as limiter:
         with pytest.raises(ConfigurationError, match=r"^redis_url: Redis at .* cannot be asked \(Auth") as caught:
             await limiter.check()
     assert "wrong" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+async def test_rights_that_are_not_enough_are_said_at_once(valkey: Valkey, scheme: str) -> None:
+    with valkey.client as client:
+        client.acl_setuser("few", enabled=True, passwords=[f"+{PASSWORD}"], commands=["+hello", "+ping"])
+    async with RedisLimiter(f"{scheme}://few:{PASSWORD}@127.0.0.1:{valkey.port}") as limiter:
+        with pytest.raises(ConfigurationError, match=r"^redis_url: Redis at .* cannot be asked \(NoPermission"):
+            await limiter.check()
+
+
+async def test_a_server_that_is_no_cluster_is_said_at_once(valkey: Valkey) -> None:
+    async with RedisLimiter(f"redis+cluster://:{PASSWORD}@127.0.0.1:{valkey.port}") as limiter:
+        with pytest.raises(ConfigurationError, match=r"^redis_url: .* \(it is no cluster: begin with redis://"):
+            await limiter.check()

@@ -21,6 +21,8 @@ from wasessionpool.testing import FakeCoordinator, FakeDriver
         ("redis://[::1]:7/0", "::1:7"),
         ("redis+cluster://me:hush%40@a:1,b,[::1]:3", "a:1,b:6379,::1:3"),
         ("rediss+cluster://a?ssl_cert_reqs=none", "a:6379"),
+        ("redis://a?socket_timeout=3&health_check_interval=30&protocol=3", "a:6379"),
+        ("redis+cluster://a?socket_timeout=3&health_check_interval=30&protocol=3", "a:6379"),
     ],
 )
 def test_an_address_prints_its_hosts_only(url: str, hosts: str) -> None:
@@ -41,8 +43,11 @@ def test_an_address_prints_its_hosts_only(url: str, hosts: str) -> None:
         ("redis://:hush@a:hush:7", "is not of the form"),
         ("redis://:hush@a,b", "is not of the form"),
         ("redis+cluster://:hush@a,,b", "is not of the form"),
-        ("redis+cluster://:hush@a?hush=1", "is not of the form"),
-        ("redis://:hush@a?socket_timeout=hush", "is not of the form"),
+        *(
+            (f"{scheme}://:hush@a?client_name=me&{option}=hush", f"has the option {option}, .* leave it out$")
+            for scheme in ("redis", "rediss", "redis+cluster", "rediss+cluster")
+            for option in ("foo", "db", "socket_timeout", "protocol", "path")
+        ),
     ],
 )
 def test_a_bad_address_is_said_without_its_password(url: str, says: str) -> None:
@@ -50,6 +55,17 @@ def test_a_bad_address_is_said_without_its_password(url: str, says: str) -> None
         RedisAddress.parse(url)
     assert "hush" not in caught.value.message
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_options_are_given_to_a_cluster_as_to_one_server() -> None:
+    query = "socket_timeout=3&health_check_interval=30&socket_keepalive=no"
+    (node,) = RedisAddress.parse(f"redis+cluster://a?{query}").client(1.0).nodes_manager.startup_nodes.values()
+    one = RedisAddress.parse(f"redis://a?{query}").client(1.0).connection_pool
+    given = [
+        [pool.connection_kwargs[name] for name in ("socket_timeout", "health_check_interval", "socket_keepalive")]
+        for pool in (node, one)
+    ]
+    assert given == [[3.0, 30, False]] * 2
 
 
 @pytest.mark.anyio

@@ -132,6 +132,7 @@ class FallbackLimiter:
         logger.warning("%s: limits are kept in memory, to a share of each, until it is back", error.message)
 
     async def _come_back(self) -> None:
+        failing = False
         while True:
             await self._fell.wait()
             await anyio.sleep(PROBE_EVERY)
@@ -140,6 +141,13 @@ class FallbackLimiter:
                 await self._tell()
             except (StorageError, ConfigurationError):
                 continue
+            except Exception:
+                # It must not end the sessions, and may be the same each time.
+                if not failing:
+                    logger.exception("it cannot be told whether Redis is back; it is asked again")
+                failing = True
+                continue
+            failing = False
             # Nothing may come between what was told last and this.
             self.degraded, self._fell = False, anyio.Event()
             logger.warning("Redis is back: limits are shared again")

@@ -19,7 +19,7 @@ from ulid import ULID
 
 from ..errors import ConfigurationError, StorageError
 from ..models import SessionKey
-from .address import FAILURES, REFUSALS, RedisAddress
+from .address import FAILURES, RedisAddress, refusal
 from .budgets import Budgets
 from .memory import CLEAR_OF_THE_EDGE
 from .windows import exceeded
@@ -137,12 +137,15 @@ class RedisLimiter:
         return RedisReservation(self, place)
 
     async def check(self) -> None:
-        """Ask for a sign of life; raises ``ConfigurationError`` where the password or the rights are not enough."""
+        """Ask for a sign of life.
+
+        Raises ``ConfigurationError`` where the password or the rights are not enough, or a cluster is none.
+        """
         try:
             await self._ask(self._give_back, new_place("check", "none"))
         except StorageError as error:
-            if isinstance(error.__cause__, REFUSALS):
-                raise ConfigurationError(f"redis_url: {error.message}") from None
+            if reason := refusal(error.__cause__):
+                raise ConfigurationError(f"redis_url: {self._failed(reason)}") from None
             raise
 
     async def take(self, place: Place) -> tuple[Place, int]:
@@ -175,7 +178,10 @@ class RedisLimiter:
                 async with self._lines:
                     return await script(keys=place.windows, args=(place.id, window, *arguments))
         except FAILURES as error:
-            raise StorageError(f"Redis at {self._address} cannot be asked ({type(error).__name__})") from error
+            raise StorageError(self._failed(type(error).__name__)) from error
+
+    def _failed(self, reason: str) -> str:
+        return f"Redis at {self._address} cannot be asked ({reason})"
 
 
 class RedisReservation:
