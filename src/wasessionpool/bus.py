@@ -94,13 +94,14 @@ class Bus:
         self.dropped = 0
         self.subscriptions = 0
         self._capacity = capacity
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._subscribers: list[Subscriber] = []
         self._tasks: TaskGroup | None = None
         self._threads = DaemonThreads(HANDLER_THREADS, name="wasessionpool-handler")
         self._report: Report = lambda *_: None
         self._progress = anyio.Event()
         self._draining = anyio.Event()
+        self._closed = False
 
     def open(self, tasks: TaskGroup, report: Report) -> None:
         """Start to deliver in ``tasks``; a handler's failure goes to ``report`` (session, code, detail)."""
@@ -123,7 +124,7 @@ class Bus:
 
     def close(self) -> None:
         """Take no more events, and end every stream."""
-        self._tasks = None
+        self._tasks, self._closed = None, True
         for subscriber in self._subscribers:
             if isinstance(subscriber, _StreamSubscriber):
                 subscriber.end()
@@ -134,15 +135,22 @@ class Bus:
             if subscriber.wants(event):
                 self._offer(subscriber, event)
 
-    async def deliver(self, event: Event, finished: Finished) -> None:
-        """Hand over a message, waiting until every durable consumer, or else anybody, has room for it."""
+    async def deliver(self, kind: str, key: SessionKey, make: Callable[[], Event], finished: Finished) -> bool:
+        """Hand over what a session received, waiting until every durable consumer, or else anybody, has room for it.
+
+        ``make`` makes the event once there is room. Returns ``False``, and neither makes nor finishes it, where nobody
+        wants events of this ``kind``, or those who did left meanwhile.
+        """
         while True:
-            wanting = [subscriber for subscriber in self._subscribers if subscriber.wants(event)]
+            wanting = [subscriber for subscriber in self._subscribers if subscriber.wants.wants(kind, key)]
+            if not wanting:
+                return False
             durable = [subscriber for subscriber in wanting if subscriber.durable]
-            room = [self._has_room(subscriber, event.key) for subscriber in durable or wanting]
-            if all(room) if durable else any(room) or not room:
+            room = [self._has_room(subscriber, key) for subscriber in durable or wanting]
+            if all(room) if durable else any(room):
                 break
             await self._progress.wait()
+        event = make()
         unfinished, done_by_all = len(durable), True
 
         def settle(done: bool) -> None:
@@ -154,11 +162,8 @@ class Bus:
         for subscriber in wanting:
             self._offer(subscriber, event, settle if subscriber.durable else None, reserved=RESERVED)
         if not durable:
-            finished(bool(wanting))
-
-    def is_wanted(self, kind: str, key: SessionKey) -> bool:
-        """Say whether anybody subscribed to events of this type and session."""
-        return any(subscriber.wants.wants(kind, key) for subscriber in self._subscribers)
+            finished(True)
+        return True
 
     def waiting_for_handlers(self) -> int:
         """Return how many events wait for a handler that is busy."""
@@ -191,6 +196,8 @@ class Bus:
     async def stream(self, wants: Filter) -> AsyncIterator[AsyncIterator[Event]]:
         subscriber = _StreamSubscriber(self, wants)
         self._add(subscriber)
+        if self._closed:
+            subscriber.end()
         try:
             yield subscriber
         finally:
@@ -328,7 +335,7 @@ class _HandlerSubscriber:
                 return False
             if attempt < DURABLE_ATTEMPTS:
                 delay = DURABLE_BACKOFF.delay(attempt)
-                await first(self._bus._draining.wait, partial(self._bus._clock.sleep, delay))
+                await first(self._bus._draining.wait, partial(self._bus.clock.sleep, delay))
                 if self._bus._draining.is_set():
                     return False
         name = _name(self.handler)
@@ -337,14 +344,19 @@ class _HandlerSubscriber:
         return True
 
     async def _call(self, event: Event) -> bool:
+        in_loop = inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(
+            getattr(self.handler, "__call__", None)  # noqa: B004 - asks whether calling it is async
+        )
         try:
-            if inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(
-                getattr(self.handler, "__call__", None)  # noqa: B004 - asks whether calling it is async
-            ):
-                await self.handler(event)
-            else:
-                await self._bus._threads.run(lambda: self.handler(event))
-        except Exception as error:  # noqa: BLE001 - a handler must not end its session
+            result = self.handler(event) if in_loop else await self._bus._threads.run(lambda: self.handler(event))
+            if inspect.isawaitable(result):
+                await result
+        except BaseException as error:  # a handler must end no session, whatever it awaited was cancelled or exits
+            # Where it was the pool that cancelled it, it is cancelled here again.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            if in_loop and isinstance(error, KeyboardInterrupt):
+                # Ctrl-C; in a thread the handler itself raised it.
+                raise
             # Not the exception's own words: an application's error may quote the message that it is about.
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"{type(error).__name__} at {place.filename}:{place.lineno}"

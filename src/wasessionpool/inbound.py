@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -10,13 +10,15 @@ import anyio
 from .abc import Inbox
 from .bus import Bus
 from .errors import StorageError
-from .events import Event
 from .links import InboxItem
+from .received import Received
 from .standing import Standing
 from .waiting import first
 
 BATCH = 64
-MakeEvent = Callable[[InboxItem], Event]
+
+RETRY = 5.0
+"""Seconds until an inbox that could not be used is tried again."""
 
 
 class Inbound:
@@ -26,15 +28,16 @@ class Inbound:
     it. One that nobody wants stays for who may come, the newest ``keep`` of them.
     """
 
-    def __init__(self, standing: Standing, bus: Bus, make_event: MakeEvent, *, keep: int) -> None:
+    def __init__(self, standing: Standing, bus: Bus, received: Received, *, keep: int) -> None:
         self._key = standing.record.key
         self._counts = standing.counts
         self._bus = bus
-        self._make_event = make_event
+        self._received = received
         self._keep = keep
         self._in_flight: set[int] = set()
         self._done: list[int] = []
         self._generation = 0
+        self._accounted = 0
         self._reading = False
         self._changed = anyio.Event()
 
@@ -48,30 +51,39 @@ class Inbound:
         position, passed_over, subscriptions = 0, False, self._bus.subscriptions
         while True:
             self._reading = True
-            if passed_over and subscriptions != self._bus.subscriptions:
-                position, passed_over = 0, False
-            subscriptions = self._bus.subscriptions
+            pause: tuple[Callable[[], Awaitable[object]], ...] = ()
             try:
                 items = await inbox.read(position, BATCH)
                 for item in items:
+                    if passed_over and subscriptions != self._bus.subscriptions:
+                        break
                     passed_over |= not await self._hand_over(item)
                     position = item.number
-                if not items and passed_over:
-                    self._counts.messages_expired += await inbox.trim(self._keep)
+                if not items:
+                    if passed_over:
+                        self._counts.messages_expired += await inbox.trim(self._keep)
+                    pause = inbox.changed, partial(self._bus.subscribed, subscriptions)
             except StorageError as error:
                 report(error)
-                items = ()
-            if not items:
+                pause = (partial(self._bus.clock.sleep, RETRY),)
+            if pause:
                 self._reading = False
                 self._notify()
-                await first(inbox.changed, partial(self._bus.subscribed, subscriptions))
+                await first(*pause)
+            if subscriptions != self._bus.subscriptions:
+                subscriptions = self._bus.subscriptions
+                if passed_over:
+                    # From the first again, so that who came gets everything in order.
+                    position, passed_over = 0, False
 
     async def acknowledge(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
         """Tell the inbox what is done with, until cancelled, and then what is left of it."""
         try:
             while True:
-                await self._acknowledge(inbox, report)
-                await self._changed.wait()
+                if await self._acknowledge(inbox, report):
+                    await self._changed.wait()
+                else:
+                    await self._bus.clock.sleep(RETRY)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._acknowledge(inbox, report)
@@ -89,27 +101,29 @@ class Inbound:
     def forget(self) -> None:
         """The inbox was erased: its numbers mean nothing any more, and a new one will give them again."""
         self._generation += 1
+        self._accounted = 0
         self._in_flight.clear()
         self._done.clear()
 
     async def _hand_over(self, item: InboxItem) -> bool:
-        number = item.number
+        """Return whether the item is no matter of who subscribes later."""
+        number, kind = item.number, item.event_type
+        if number > self._accounted:
+            self._accounted = number
+            self._received.account(item)
         if number in self._in_flight or number in self._done:
             return True
-        if not self._bus.is_wanted(item.event_type, self._key):
-            if item.event_type == "message":
-                return False
-            # A reaction that nobody asked for is no news for who comes later.
-            self._finished(number, self._generation, acknowledged=True)
-            return True
-        event = self._make_event(item)
+        finished = partial(self._finished, number, self._generation)
         self._in_flight.add(number)
         try:
-            await self._bus.deliver(event, partial(self._finished, number, self._generation))
+            if await self._bus.deliver(kind, self._key, partial(self._received.event, item), finished):
+                return True
         except BaseException:
             self._in_flight.discard(number)
             raise
-        return True
+        # A reaction that nobody asked for is no news for who comes later.
+        finished(kind != "message")
+        return kind != "message"
 
     def _finished(self, number: int, generation: int, acknowledged: bool) -> None:
         if generation != self._generation:
@@ -119,15 +133,17 @@ class Inbound:
             self._done.append(number)
         self._notify()
 
-    async def _acknowledge(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
+    async def _acknowledge(self, inbox: Inbox, report: Callable[[StorageError], None]) -> bool:
+        """Return whether the inbox was told of everything."""
         while self._done:
             numbers = tuple(self._done)
             try:
                 await inbox.acknowledge(numbers)
             except StorageError as error:
                 report(error)
-                return
+                return False
             del self._done[: len(numbers)]
+        return True
 
     def _notify(self) -> None:
         self._changed.set()

@@ -1,4 +1,4 @@
-"""The events that what a session received becomes."""
+"""What a session received: what it tells of the session, and the events that it becomes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ABOUT = ("chat", "sender", "from_me", "is_group", "timestamp")
 
 
 class Received:
-    """Makes the events of one session; ``reply`` and ``call`` are what a message's own methods do.
+    """Accounts for what one session received, and makes its events.
 
-    ``heard`` is told whose chat with us it came from.
+    ``reply`` and ``call`` are what a message's own methods do; ``heard`` is told whose chat with us it came from.
     """
 
     def __init__(
@@ -35,23 +35,27 @@ class Received:
         self._heard = heard
         self._contacts = Contacts()
 
-    def event(self, item: InboxItem) -> Event:
-        """Return the event that an item of the inbox is to the application."""
+    def account(self, item: InboxItem) -> None:
+        """Note that an item came; called once for each, whether anybody wants it or not."""
         standing, message = self._standing, item.message
-        standing.active()
         if not item.redelivered:
+            standing.active()
             standing.pulse.inbound(message.timestamp)
+            if item.event_type == "message" and not message.from_me:
+                standing.counts.messages_received += 1
         if not message.is_group:
             self._heard(message.chat)
         if not message.from_me and (met := self._contacts.meet(message.sender, message.sender_name)):
             contact, name = met
             standing.emit(ContactEvent, contact=contact, name=name)
+
+    def event(self, item: InboxItem) -> Event:
+        """Return the event that an item of the inbox is to the application."""
+        standing, message = self._standing, item.message
         origin: dict[str, Any] = {"event_id": item.event_id, "redelivered": item.redelivered}
         if item.event_type == "message":
             event = standing.event(MessageEvent, **origin, **dict(message))
             event._reply, event._call = self._reply, self._call
-            if not message.from_me and not item.redelivered:
-                standing.counts.messages_received += 1
             return event
         about = {name: getattr(message, name) for name in ABOUT} | {"message_id": message.quoted}
         if item.event_type == "reaction":

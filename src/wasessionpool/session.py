@@ -56,7 +56,7 @@ class Supervisor:
             self.key, self.standing, backends, live=self._live, stall=self._stall, save=self._save_changes
         )
         received = Received(self.standing, reply=self.reply, call=self.call_soon, heard=self.sends.heard)
-        self.inbound = Inbound(self.standing, backends.bus, received.event, keep=backends.settings.inbox_keep)
+        self.inbound = Inbound(self.standing, backends.bus, received, keep=backends.settings.inbox_keep)
         self._backends = backends
         self._fence = 0
         self._scope: anyio.CancelScope | None = None

@@ -22,7 +22,10 @@ class DaemonThreads:
         self._name = name
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call ``function`` in a thread of its own and return what it returns; the slot is free when it ends."""
+        """Call ``function`` in a thread of its own and return what it returns; the slot is free when it ends.
+
+        Raises what it raises, and ``RuntimeError`` where no thread can be started.
+        """
         await self._slots.acquire()
         done = anyio.Event()
         token = anyio.lowlevel.current_token()
@@ -42,7 +45,11 @@ class DaemonThreads:
                 with suppress(RuntimeError):
                     anyio.from_thread.run_sync(settle, token=token)
 
-        threading.Thread(target=work, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=work, name=self._name, daemon=True).start()
+        except BaseException:
+            self._slots.release()
+            raise
         await done.wait()
         if failure:
             raise failure[0]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +11,7 @@ import anyio
 import pytest
 
 from wasessionpool import ConfigurationError, ErrorEvent, SessionKey, Status, StatusEvent
-from wasessionpool.bus import Bus, Filter
+from wasessionpool.bus import HANDLER_THREADS, Bus, Filter
 from wasessionpool.events import BaseEvent, Event
 
 pytestmark = pytest.mark.anyio
@@ -157,3 +160,157 @@ async def test_what_is_removed_hears_nothing_more() -> None:
         bus.publish(event(1))
         await bus.drain()
     assert got == []
+
+
+async def cancelled_inside(_: Event) -> None:
+    raise anyio.get_cancelled_exc_class()
+
+
+async def grouped(_: Event) -> None:
+    raise BaseExceptionGroup("several", [GeneratorExit()])
+
+
+async def closing(_: Event) -> None:
+    raise GeneratorExit
+
+
+async def leaving(_: Event) -> None:
+    sys.exit(3)
+
+
+def leaving_in_a_thread(_: Event) -> None:
+    sys.exit(3)
+
+
+def interrupting_in_a_thread(_: Event) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "handler", [cancelled_inside, grouped, closing, leaving, leaving_in_a_thread, interrupting_in_a_thread]
+)
+async def test_whatever_a_handler_raises_is_its_own_failure(
+    handler: Callable[[Event], Any], anyio_backend: str
+) -> None:
+    if handler is cancelled_inside and anyio_backend == "trio":
+        pytest.skip("nobody but trio makes its Cancelled")
+    bus = Bus()
+    reports: list[tuple[str, str]] = []
+    got: list[int] = []
+
+    async def other(event: Event) -> None:
+        got.append(event.sequence)
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda _, *report: reports.append(report))
+        bus.add_handler(handler, Filter(["status"], None, None))
+        bus.publish(status_event(1))
+        await bus.drain()
+        assert not tasks.cancel_scope.cancel_called
+        bus.add_handler(other, Filter((), None, None))
+        bus.publish(status_event(2))
+        await bus.drain()
+    assert [code for code, _ in reports] == ["handler_failed"] * 2
+    assert got == [2]
+
+
+async def test_a_handler_that_awaits_a_cancelled_task_fails(anyio_backend: str) -> None:
+    if anyio_backend == "trio":
+        pytest.skip("a trio task is cancelled only with what is around it")
+    bus = Bus()
+    reports: list[str] = []
+
+    async def handler(_: Event) -> None:
+        task = asyncio.ensure_future(anyio.sleep_forever())
+        await anyio.lowlevel.checkpoint()
+        task.cancel()
+        await task
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda _, code, __: reports.append(code))
+        bus.add_handler(handler, Filter((), None, None))
+        bus.publish(status_event(1))
+        bus.publish(status_event(2))
+        await bus.drain()
+    assert reports == ["handler_failed"] * 2
+
+
+@pytest.mark.parametrize("bad_end", [False, True])
+async def test_who_ends_the_bus_cancels_its_handlers(bad_end: bool) -> None:
+    bus = Bus()
+    reports: list[str] = []
+
+    async def handler(_: Event) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if bad_end:
+                sys.exit(3)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            bus.open(tasks, lambda _, code, __: reports.append(code))
+            bus.add_handler(handler, Filter((), None, None))
+            bus.publish(status_event(1))
+            bus.publish(status_event(2))
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert reports == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_plain_handler_may_return_an_awaitable(fails: bool) -> None:
+    bus = Bus()
+    reports: list[str] = []
+    got: list[Event] = []
+
+    async def store(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        if fails:
+            raise OSError("full")
+        got.append(event)
+
+    def handler(event: Event) -> Awaitable[None]:
+        return store(event)
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda _, code, __: reports.append(code))
+        bus.add_handler(handler, Filter((), None, None))
+        bus.publish(status_event(1))
+        await bus.drain()
+    assert [event.sequence for event in got] == ([] if fails else [1])
+    assert reports == (["handler_failed"] if fails else [])
+
+
+async def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = Bus()
+    reports: list[str] = []
+    got: list[int] = []
+
+    def handler(event: Event) -> None:
+        got.append(event.sequence)
+
+    def cannot_start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            bus.open(tasks, lambda _, code, __: reports.append(code))
+            bus.add_handler(handler, Filter(["status"], None, None))
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", cannot_start)
+                for number in range(HANDLER_THREADS):
+                    bus.publish(status_event(number))
+                await bus.drain()
+            bus.publish(status_event(99))
+            await bus.drain()
+    assert reports == ["handler_failed"] * HANDLER_THREADS
+    assert got == [99]
+
+
+async def test_a_stream_of_a_closed_bus_ends() -> None:
+    bus = Bus()
+    bus.close()
+    with anyio.fail_after(5):
+        async with bus.stream(Filter((), None, None)) as events:
+            assert [event async for event in events] == []

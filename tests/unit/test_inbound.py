@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -13,7 +13,9 @@ import pytest
 
 from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, Status, StorageError, WhatsAppSessionPool
 from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
-from wasessionpool.events import ErrorEvent, MessageEvent, PresenceEvent, TypingEvent
+from wasessionpool.errors import AccountRestricted, RecipientRestricted
+from wasessionpool.events import ErrorEvent, Event, MessageEvent, PresenceEvent, TypingEvent
+from wasessionpool.inbound import BATCH, RETRY
 from wasessionpool.links import (
     InboxBlocked,
     InboxItem,
@@ -70,6 +72,10 @@ def silent_pool(clock: FakeClock, driver: FakeDriver, coordinator: FakeCoordinat
     return open_
 
 
+def reaction(emoji: str | None, at: datetime) -> InboundMessage:
+    return InboundMessage(message_id="R", chat=BOB, sender=BOB, kind="reaction", text=emoji, quoted="M", timestamp=at)
+
+
 class Handler:
     """A durable handler that works while its gate is open, and fails as often as it is told."""
 
@@ -104,6 +110,134 @@ async def test_without_a_subscriber_the_newest_are_kept_for_who_comes(
             await clock.advance()
             assert [(await anext(events)).text for _ in range(3)] == ["2", "3", "4"]  # type: ignore[union-attr]
         assert inbox.items == []
+
+
+async def test_what_nobody_subscribed_to_is_accounted_for_once(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    async with silent_pool() as pool, pool.events("contact") as contacts:
+        await clock.advance(10)
+        driver.link.receive("x")
+        await clock.advance(10)
+        with anyio.fail_after(5):
+            assert (await anext(contacts)).type == "contact"
+
+        async with pool.events("message") as events:
+            await clock.advance()
+            assert (await anext(events)).type == "message"
+        status = await pool.get_session_status(COMPANY)
+        assert status.messages_received == 1
+        assert status.last_activity_at == clock.now() - timedelta(seconds=10)
+        assert contacts.waiting() == 0  # type: ignore[attr-defined]
+
+
+async def test_what_comes_again_after_a_restart_is_no_activity(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    async with silent_pool():
+        driver.link.receive("x")
+        await clock.advance()
+    inbox.reopen()
+    async with silent_pool() as pool, pool.events("message") as events:
+        await clock.advance()
+        assert (await anext(events)).redelivered
+        status = await pool.get_session_status(COMPANY)
+        assert (status.messages_received, status.last_activity_at) == (0, None)
+
+
+async def test_what_nobody_subscribed_to_keeps_a_session_awake(
+    silent_pool: OpenSilentPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with silent_pool(session_timeout=60) as pool:
+        for _ in range(4):
+            await clock.advance(40)
+            driver.link.receive("x")
+        await clock.advance(59)
+        assert (await pool.get_session_status(COMPANY)).status is Status.CONNECTED
+        await clock.advance(1)
+        assert (await pool.get_session_status(COMPANY)).status is Status.SLEEPING
+
+
+async def test_who_wrote_is_answered_under_a_restriction_also_where_nobody_subscribed(
+    silent_pool: OpenSilentPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise RecipientRestricted("463")
+
+    async with silent_pool(check_recipients=False, pacing=None) as pool:
+        driver.link.on_send = refuse
+        for number, error in (("79001234567", RecipientRestricted), ("79001234568", AccountRestricted)):
+            with pytest.raises(error):
+                await pool.send_message(COMPANY, number, "x")
+        driver.link.on_send = None
+        driver.link.receive("hi", "+79005550000")
+        await clock.advance()
+        assert (await pool.send_message(COMPANY, "79005550000", "hello")).id
+
+
+async def test_a_message_whose_only_subscriber_left_is_kept_for_who_comes(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    handler.gate.set()
+    async with silent_pool() as pool:
+        async with pool.events("message", "reaction"):
+            for number in range(INBOUND_ROOM + 1):
+                driver.link.receive(str(number))
+            inbox.put(reaction("👍", clock.now()))
+            await clock.advance()
+        await clock.advance()
+        assert [item.message.text for item in inbox.items] == [str(INBOUND_ROOM)]
+        pool.on("message", durable=True)(handler)
+        await clock.advance()
+        assert (handler.texts, inbox.items) == ([str(INBOUND_ROOM)], [])
+
+
+async def test_who_comes_while_the_inbox_is_read_gets_everything_in_order(
+    silent_pool: OpenSilentPool,
+    driver: FakeDriver,
+    inbox: FakeInbox,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, handler = inbox.read, Handler()
+    handler.gate.set()
+
+    async def read_slowly(after: int, limit: int) -> Sequence[InboxItem]:
+        await clock.sleep(1)
+        return await read(after, limit)
+
+    async with silent_pool() as pool:
+        await clock.advance()
+        monkeypatch.setattr(inbox, "read", read_slowly)
+        for number in range(3 * BATCH):
+            driver.link.receive(str(number))
+        await clock.advance(2.5)
+        pool.on("message", durable=True)(handler)
+        await clock.advance(10)
+    assert handler.texts == [str(number) for number in range(3 * BATCH)]
+
+
+async def test_the_events_of_a_handler_that_is_behind_are_numbered_in_their_order(
+    silent_pool: OpenSilentPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    gate, numbers = anyio.Event(), list[int]()
+
+    async with silent_pool() as pool:
+
+        @pool.on("message", "message_sent")
+        async def handler(event: Event) -> None:
+            await gate.wait()
+            numbers.append(event.sequence)
+
+        for number in range(INBOUND_ROOM + 10):
+            driver.link.receive(str(number))
+        await clock.advance()
+        await pool.send_message(COMPANY, "79001234567", "x")
+        gate.set()
+        await clock.advance()
+    assert len(numbers) == INBOUND_ROOM + 11
+    assert numbers == sorted(numbers)
 
 
 async def test_a_receipt_is_not_held_up_by_messages_that_nobody_wants(
@@ -217,11 +351,7 @@ async def test_a_reaction_is_told_to_who_asked_for_it_and_kept_for_nobody(
     silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
 ) -> None:
     def react(emoji: str | None) -> None:
-        inbox.put(
-            InboundMessage(
-                message_id="R", chat=BOB, sender=BOB, kind="reaction", text=emoji, quoted="M", timestamp=clock.now()
-            )
-        )
+        inbox.put(reaction(emoji, clock.now()))
 
     handler = Handler()
     async with silent_pool() as pool:
@@ -368,9 +498,40 @@ async def test_an_inbox_that_cannot_be_read_is_told(
             patch.setattr(inbox, "read", broken)
             driver.link.receive("x")
             assert (await anext(events)).code == "storage_error"  # type: ignore[union-attr]
+            await clock.advance(RETRY - 0.1)
         driver.link.receive("y")
+        await clock.advance(0.1)
         assert [(await anext(events)).text for _ in range(2)] == ["x", "y"]  # type: ignore[union-attr]
         assert (await pool.get_session_status(COMPANY)).status is Status.CONNECTED
+
+
+@pytest.mark.parametrize("method", ["read", "acknowledge"])
+async def test_an_inbox_that_failed_once_is_tried_again_also_where_nothing_more_comes(
+    silent_pool: OpenSilentPool,
+    driver: FakeDriver,
+    inbox: FakeInbox,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    works = getattr(inbox, method)
+
+    async def fails_once(*args: Any) -> None:
+        await works(*args)
+        monkeypatch.setattr(inbox, method, works)
+        raise StorageError("the inbox cannot be used: database is locked")
+
+    handler = Handler()
+    handler.gate.set()
+    async with silent_pool() as pool:
+        pool.on("message", durable=True)(handler)
+        await clock.advance()
+        monkeypatch.setattr(inbox, method, fails_once)
+        driver.link.receive("x")
+        await clock.advance(RETRY - 0.1)
+        calls = len(inbox.acknowledged)
+        await clock.advance(0.1)
+        assert (handler.texts, inbox.acknowledged[calls:]) == (["x"], [1])
 
 
 async def test_only_messages_are_durable(silent_pool: OpenSilentPool) -> None:
