@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sqlite3
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
+from anyio import to_thread
 
+from wasessionpool.addresses import Address
 from wasessionpool.drivers.neonize import NeonizeDriver, process
 from wasessionpool.drivers.neonize import driver as driver_module
-from wasessionpool.errors import ConfigurationError, DriverError
-from wasessionpool.links import LinkEnded, PairingStarted
+from wasessionpool.errors import ConfigurationError, DriverError, SessionNotConnected
+from wasessionpool.links import LinkEnded, LinkUp, PairingStarted
+from wasessionpool.messages import Text
 from wasessionpool.models import DisconnectReason
 
-from .conftest import NOWHERE, Session, SessionFactory
+from .conftest import NOWHERE, Session, SessionFactory, until
 
 pytestmark = pytest.mark.anyio
 
@@ -219,6 +226,89 @@ async def test_a_worker_may_refuse_a_proxy(worker: WorkerFactory, session: Sessi
         allowed = await end_of(session("b", proxy="http://127.0.0.1:9"), driver)
     assert foreign.detail == "the proxy is refused: foreign"
     assert "connection refused" in (allowed.detail or "")
+
+
+async def test_a_proxy_that_go_cannot_read_is_not_repeated(driver: NeonizeDriver, session: SessionFactory) -> None:
+    ended = await end_of(session(proxy='http://user:se"cret@127.0.0.1:1'), driver)
+    assert (ended.reason, ended.detail) == (DisconnectReason.NETWORK, 'parse "the proxy": net/url: invalid userinfo')
+
+
+LOOPBACK = """
+import socket, sys
+from wasessionpool.drivers.neonize.wire import *
+from wasessionpool.links import LinkUp
+
+line, decoder = socket.socket(fileno=int(sys.argv[-1])), FrameDecoder(COMMANDS)
+line.sendall(encode(Hello(neonize="none")))
+while data := line.recv(65536):
+    for command in decoder.feed(data):
+        if isinstance(command, Start):
+            line.sendall(encode(Running(session=command.session)))
+            up = Happened(session=command.session, event=LinkUp(jid="1@s.whatsapp.net", phone_number="+1"))
+            line.sendall(encode(up))
+        elif isinstance(command, Stop):
+            line.sendall(encode(Over(session=command.session)))
+        elif isinstance(command, Quit):
+            sys.exit()
+"""
+"""A worker that links every session at once, and nothing else."""
+
+
+def link_on_disk(session: Session) -> None:
+    """Make a device's database that looks linked, for a worker that does not open it."""
+    with closing(sqlite3.connect(session.device.database)) as database, database:
+        database.execute("create table whatsmeow_device (jid text)")
+        database.execute("insert into whatsmeow_device values ('1')")
+
+
+async def test_the_applications_threads_may_all_be_busy(worker: WorkerFactory, session: SessionFactory) -> None:
+    one, done = session(), threading.Event()
+    link_on_disk(one)
+    limiter = to_thread.current_default_thread_limiter()
+    async with worker(LOOPBACK) as driver, anyio.create_task_group() as tasks:
+        for _ in range(int(limiter.total_tokens)):
+            tasks.start_soon(to_thread.run_sync, done.wait)
+        await until(lambda: limiter.available_tokens == 0)
+        try:
+            async with one.link(driver) as link:
+                await link.next(LinkUp, timeout=20)
+        finally:
+            done.set()
+
+
+async def test_a_worker_that_is_ending_takes_nothing_new(
+    worker: WorkerFactory, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaping, reap, read = anyio.Event(), anyio.Event(), process.WorkerProcess._watch_output
+
+    async def watch_output(self: process.WorkerProcess) -> None:
+        await read(self)
+        if self._line is None:
+            reaping.set()
+            await reap.wait()
+
+    monkeypatch.setattr(process.WorkerProcess, "_watch_output", watch_output)
+    monkeypatch.setattr(process, "END_TIMEOUT", 60)
+    old, new = [session(name) for name in ("a", "b")], session("new")
+    for one in (*old, new):
+        link_on_disk(one)
+    async with worker(LOOPBACK) as driver, old[0].link(driver) as first, old[1].link(driver) as second:
+        await first.next(LinkUp)
+        await second.next(LinkUp)
+        [dying] = driver.workers()
+        os.kill(dying.pid, signal.SIGABRT)
+        await reaping.wait()
+        with pytest.raises(SessionNotConnected):
+            await first.connection.send(Address.parse("79001234567"), Text(text="x"))
+        async with new.link(driver) as link:
+            await link.next(LinkUp)
+            reap.set()
+            for one in (first, second):
+                assert (await one.next(LinkEnded)).reason is DisconnectReason.WORKER_CRASHED
+            assert not any(isinstance(event, LinkEnded) for event in link.events)
+            quarantine = driver._terms.fleet.quarantine if driver._terms is not None else None
+            assert quarantine is not None
+            assert [quarantine.share(one.record.key) for one in (*old, new)] == [1, 1, None]
 
 
 async def test_lifetime_of_a_driver(session: SessionFactory) -> None:

@@ -187,6 +187,47 @@ async def test_a_damaged_file_is_put_aside(
     assert "is damaged" in caplog.text
 
 
+async def test_damage_anywhere_puts_a_file_aside(
+    path: Path, open_reader: OpenReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = InboxWriter(path, 1 << 30)
+    receive(writer, *(message(number).model_copy(update={"text": "x" * 1000}) for number in range(100)))
+    writer.close()
+    with path.open("r+b") as file:
+        file.seek(4096 * 10)
+        file.write(b"\xff" * 4096 * 3)
+    async with open_reader() as reader:
+        assert await reader.read(0, 100) == []
+        writer = InboxWriter(path, 1 << 20)
+        receive(writer, message(1))
+        assert [item.message for item in await reader.read(0, 1)] == [message(1)]
+    assert path.with_name(f"{path.name}.damaged").exists()
+    assert "is damaged" in caplog.text
+
+
+async def test_a_damaged_file_that_cannot_be_put_aside_is_a_storage_error(path: Path, open_reader: OpenReader) -> None:
+    path.write_bytes(b"this is no database" * 100)
+    path.with_name(f"{path.name}.damaged").mkdir()
+    with pytest.raises(StorageError, match="cannot be put aside: Is a directory"):
+        async with open_reader():
+            pass
+
+
+async def test_no_number_comes_again_in_a_file_that_follows_another(path: Path, open_reader: OpenReader) -> None:
+    numbers = []
+    for _ in range(2):
+        writer = InboxWriter(path, 1 << 20)
+        receive(writer, *map(message, range(2)))
+        async with open_reader() as reader:
+            numbers += [item.number for item in await reader.read(0, 100)]
+            await reader.acknowledge(numbers)
+        writer.close()
+        path.rename(path.with_name(f"{len(numbers)}"))
+        await anyio.sleep(0.005)
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 4
+
+
 async def test_a_file_that_cannot_be_opened_is_a_storage_error(path: Path, open_reader: OpenReader) -> None:
     path.mkdir()
     with pytest.raises(StorageError, match="the inbox cannot be used"):
@@ -199,7 +240,10 @@ async def test_a_message_of_another_version_holds_up_nothing_and_stays(
 ) -> None:
     receive(writer, *(message(number) for number in range(5)))
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("update received set content = json_set(content, '$.news', 'secret') where number <= 3")
+        connection.execute(
+            "update received set content = json_set(content, '$.news', 'secret') where number in "
+            "(select number from received order by number limit 3)"
+        )
     async with open_reader() as reader:
         assert [item.message for item in await reader.read(0, 2)] == [message(3)]
         assert [item.message for item in await reader.read(0, 100)] == [message(3), message(4)]

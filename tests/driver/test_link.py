@@ -12,6 +12,7 @@ import pytest
 
 from wasessionpool.addresses import Address
 from wasessionpool.drivers.neonize import NeonizeDriver, connection
+from wasessionpool.drivers.neonize.process import Hosting
 from wasessionpool.errors import (
     DriverError,
     RecipientNotOnWhatsapp,
@@ -19,9 +20,11 @@ from wasessionpool.errors import (
     SessionNotConnected,
 )
 from wasessionpool.links import (
+    DriverEvent,
     LinkEnded,
     LinkLost,
     LinkUp,
+    NoticesReceived,
     PairingAccepted,
     PairingOffered,
     PairingQueued,
@@ -169,6 +172,27 @@ async def test_what_comes_while_pairing_is_handed_over_once(
         early = await link.next(InboundMessage)
         late = await link.next(InboundMessage, after=early)
         assert [early.text, late.text] == ["early", "late"]
+
+
+async def test_what_the_phone_shares_while_pairing_is_told(
+    whatsapp: WhatsAppServer, driver: NeonizeDriver, session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = whatsapp.phone(OWN)
+    whatsapp.contact(OTHER)
+    told, usual = [], Hosting.take
+
+    def take(hosting: Hosting, event: DriverEvent) -> None:
+        told.append(event)
+        usual(hosting, event)
+
+    monkeypatch.setattr(Hosting, "take", take)
+    async with session().link(driver) as link:
+        await phone.scan((await link.next(PairingOffered)).text)
+        await phone.share_history(OTHER, ["old"])
+        await link.next(NoticesReceived)
+        await link.next(LinkUp)
+        heard = [event for event in link.events if isinstance(event, NoticesReceived)]
+        assert heard == [event for event in told if isinstance(event, NoticesReceived)]
 
 
 async def test_messages_of_the_own_phone(

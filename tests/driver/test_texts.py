@@ -37,6 +37,24 @@ def test_why_a_client_ended(text: str, reason: DisconnectReason) -> None:
     assert ended.until is None
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (r'parse "http://user:SE\"CRET@host:1": net/url: invalid userinfo', "net/url: invalid userinfo"),
+        (r'parse "http://user:SE\\CRET@host:1": net/url: invalid userinfo', "net/url: invalid userinfo"),
+        (r'parse "http://user:SE\": CRET@host:1": net/url: invalid userinfo', "net/url: invalid userinfo"),
+        ('parse "http://user:SE%ZZCRET@host:1": invalid URL escape "%ZZ"', "invalid URL escape"),
+    ],
+)
+def test_a_proxys_password_is_in_no_text(text: str, said: str) -> None:
+    assert texts.without_proxy(text, "http://user:SECRET@host:1") == f'parse "the proxy": {said}'
+
+
+def test_a_proxy_is_named_in_no_other_text() -> None:
+    proxy = "http://user:SECRET@host:1"
+    assert texts.without_proxy(f"dial {proxy}: refused", proxy) == "dial the proxy: refused"
+
+
 def test_a_ban_of_unknown_length_lasts_an_hour() -> None:
     ended = texts.ending("proto: required field neonize.TemporaryBan.Code not set", NOW)
     assert (ended.reason, ended.until) == (DisconnectReason.TEMPORARILY_BANNED, NOW + timedelta(hours=1))

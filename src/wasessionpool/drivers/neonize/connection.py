@@ -96,6 +96,8 @@ class Terms:
     device_name: DeviceName
     inbox_max_bytes: int
     inboxes: dict[SessionKey, InboxReader]
+    threads: anyio.CapacityLimiter
+    """Those that look at devices' databases; the application may keep all of its own busy."""
 
 
 class NeonizeConnection:
@@ -218,12 +220,14 @@ class NeonizeConnection:
             self._take(LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail=error.message))
 
     async def _is_linked(self) -> bool:
-        return await to_thread.run_sync(is_linked, self._device.database, abandon_on_cancel=True)
+        return await to_thread.run_sync(
+            is_linked, self._device.database, abandon_on_cancel=True, limiter=self._terms.threads
+        )
 
     async def _forget_keys(self) -> None:
         # whatsmeow does so itself a moment after it said why, if its worker lives that long.
         try:
-            await to_thread.run_sync(forget_unlinked, self._device.database)
+            await to_thread.run_sync(forget_unlinked, self._device.database, limiter=self._terms.threads)
         except StorageError as error:
             logger.warning("%s: %s", self._record.key, error)
 
@@ -236,7 +240,7 @@ class NeonizeConnection:
             self._take(PairingQueued())
             await slots.acquire()
         try:
-            await to_thread.run_sync(forget_unlinked, self._device.database)
+            await to_thread.run_sync(forget_unlinked, self._device.database, limiter=self._terms.threads)
             self._status = Status.PAIRING
             self._take(PairingStarted())
             async with self._terms.fleet.pairing() as worker:
@@ -259,6 +263,8 @@ class NeonizeConnection:
                     accepted.set()
                     self._take(event)
                 case LinkEnded() if not accepted.is_set():
+                    self._take(event)
+                case NoticesReceived() | ReceiptsReceived() | PresenceChanged() | TypingChanged():
                     self._take(event)
                 case LinkUp() | LinkEnded():
                     linked.set()

@@ -25,6 +25,7 @@ from .respawn import Respawn
 from .vitals import WorkerLimits
 
 INBOX_THREADS = 8
+DATABASE_THREADS = 8
 LONGEST_RESPAWN_DELAY = 30.0
 
 
@@ -107,6 +108,7 @@ class NeonizeDriver:
                 device_name=self._device_name,
                 inbox_max_bytes=self._inbox_max_bytes,
                 inboxes={},
+                threads=anyio.CapacityLimiter(DATABASE_THREADS),
             )
             self._reading = anyio.CapacityLimiter(INBOX_THREADS)
             tasks.start_soon(fleet.recycle, name="recycling of workers")

@@ -63,12 +63,16 @@ BATCH = 64
 FULL_RETRY = 0.2
 """Seconds until a full inbox is tried again; whatsmeow waits meanwhile, for this session alone."""
 
+CONVERT_RETRY = 1.0
+"""Seconds until messages that could not be made readable are tried again."""
+
 LAST_ACK = 0.1
 """Seconds for whatsmeow to acknowledge what ended the pump, which would end the next one too. What else comes meanwhile
 is lost, so they are few."""
 
-QUIET, QUIET_LIMIT = 0.1, 2.0
-"""Seconds without a message after which a closed line has told all it had acknowledged, and the most to wait for it."""
+QUIET, QUIET_LIMIT = 0.1, 30.0
+"""Seconds without a message after which a closed line has told all it had acknowledged, and the most to wait for it:
+some hundred may be on their way, and a busy disk takes its time for each."""
 
 CALLS_AT_ONCE = 3
 """Calls of one session inside Go at a time: a send and a probe that hang do not keep a log-out from it."""
@@ -81,6 +85,10 @@ STOP_WINDOW = 1.0
 ABANDON = 5.0
 """Seconds after which a stopped client that has not returned is left behind: one without keys never does, but it
 has closed its line and no longer touches its database."""
+
+OPEN_LIMIT = 35.0
+"""Seconds in which a client has opened its database or given up (``library.py`` lets it wait for 30); until then
+nothing can stop it, and its line would replace that of the next one."""
 
 SESSION_STACK = 256 * 1024
 _MESSAGE, _RECEIPT = EVENT_CODES["Message"], EVENT_CODES["Receipt"]
@@ -150,10 +158,12 @@ class Engine:
 
     def part(self, timeout: float) -> None:
         """Close every line and store what was acknowledged on it, within ``timeout`` seconds, whatever Go is doing."""
+        sessions = list(self._hosted.values())
         parting = [
-            threading.Thread(target=self._quieten, args=(session,), name="parting", daemon=True)
-            for session in list(self._hosted.values())
+            threading.Thread(target=self._quieten, args=(session,), name="parting", daemon=True) for session in sessions
         ]
+        for session in sessions:
+            session.stopping.set()
         deadline = time.monotonic() + timeout
         for thread in parting:
             thread.start()
@@ -208,23 +218,35 @@ class Engine:
 
     def _keep(self, session: Hosted, data: bytes) -> None:
         """Store a message before whatsmeow gets its thread back, so that no crash loses it."""
-        session.received_at = time.monotonic()
-        while (problem := self._store(session, data)) is not None:
+        session.storing = True
+        try:
+            if self._stored(session, data):
+                session.inbox_blocked = False
+                self._pump.draw(session.draw)
+            else:
+                self._count("messages that could not be stored before the session's stop", logging.ERROR)
+        finally:
+            session.received_at = time.monotonic()
+            session.storing = False
+
+    def _stored(self, session: Hosted, data: bytes) -> bool:
+        """Store a message however long it takes; at a stop whatever the inbox's size, and without a second try."""
+        while True:
+            last = session.stopping.is_set()
+            problem = self._store(session, data, force=last)
+            if problem is None or last:
+                return problem is None
             if not session.inbox_blocked:
                 session.inbox_blocked = True
                 self._pump.put(partial(self._say, session, problem))
-            if session.stopping.wait(FULL_RETRY):
-                self._count("messages that a full inbox could not take before the session's stop", logging.ERROR)
-                return
-        session.inbox_blocked = False
-        self._pump.draw(session.draw)
+            session.stopping.wait(FULL_RETRY)
 
-    def _store(self, session: Hosted, data: bytes) -> InboxBlocked | None:
+    def _store(self, session: Hosted, data: bytes, *, force: bool) -> InboxBlocked | None:
         try:
-            if session.inbox is None or session.inbox.append(data):
+            if session.inbox is None or session.inbox.append(data, force=force):
                 return None
         except sqlite3.Error as error:
-            return InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}")
+            return _unwritable(error)
         return InboxBlocked(code="backlog_full", detail="the inbox is full; WhatsApp has to wait until it is read")
 
     def _on_qr(self, key: int, address: int) -> None:
@@ -262,6 +284,7 @@ class Engine:
         self._pump.put(lambda: self._say(session, answered))
 
     def _has_started(self, session: Hosted) -> None:
+        session.started.set()
         if session.window is not None:
             session.window.close()
             session.window = None
@@ -296,9 +319,25 @@ class Engine:
                 session.inbox.convert([number for number, _data in rows], messages)
                 self._report(Stored(session=session.start.session))
         except sqlite3.Error as error:
-            self._say(session, InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}"))
+            self._conversion_failed(session, error)
             return False
+        session.convert_failed = False
         return len(rows) == BATCH
+
+    def _conversion_failed(self, session: Hosted, error: sqlite3.Error) -> None:
+        if not session.convert_failed:
+            session.convert_failed = True
+            self._say(session, _unwritable(error))
+        if not session.convert_again and not session.leaving:
+            session.convert_again = True
+            retry = threading.Timer(CONVERT_RETRY, self._pump.put, (partial(self._convert_again, session),))
+            retry.daemon = True
+            retry.start()
+
+    def _convert_again(self, session: Hosted) -> None:
+        session.convert_again = False
+        if not session.over:
+            self._pump.draw(session.draw)
 
     def _tell_news(self, session: Hosted) -> bool:
         """Tell what there is a credit for; more is drawn when there are more of them."""
@@ -360,12 +399,13 @@ class Engine:
         self._disconnect(session)
         self._stop_client(session)
         session.returned.set()
+        session.started.set()
         self._leave(session)
 
     def _host(self, session: Hosted) -> LinkEnded | None:
         start = session.start
         directory = Path(unquote_to_bytes(start.database).decode(errors="surrogateescape")).parent
-        session.lease = Lease.take(directory, LEASE_TIMEOUT)
+        session.lease = Lease.take(directory, LEASE_TIMEOUT, session.stopping)
         if session.lease is None:
             # The pool owns the session, so it is a worker that its last owner left behind.
             return LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail="another process has the device open")
@@ -394,14 +434,15 @@ class Engine:
         self._pump.draw(session.draw)
 
     def _close(self, session: Hosted) -> None:
-        if session.over:
-            return
-        session.over = True
-        del self._hosted[session.start.session]
+        # Again once a client that was left behind has returned: what it took meanwhile is given back, too.
         if session.inbox is not None:
             session.inbox.close()
         if session.lease is not None:
             session.lease.release()
+        if session.over:
+            return
+        session.over = True
+        del self._hosted[session.start.session]
         self._report(Over(session=session.start.session))
 
     def _stop(self, session: Hosted) -> None:
@@ -412,8 +453,13 @@ class Engine:
         threading.Thread(target=self._end, args=(session,), name="stop", daemon=True).start()
 
     def _end(self, session: Hosted) -> None:
+        early = not session.started.is_set()
         self._quieten(session)
         self._stop_client(session)
+        if early and session.started.wait(OPEN_LIMIT) and not session.returned.is_set():
+            # It may have been stopped before it was there to be.
+            self._quieten(session)
+            self._stop_client(session)
         if not session.returned.wait(ABANDON):
             self._count("clients left behind", logging.WARNING)
             self._leave(session)
@@ -425,8 +471,9 @@ class Engine:
             return
         # Also what it acknowledged a moment ago may be on its way.
         closed_at = time.monotonic()
-        while (wait := max(session.received_at, closed_at) + QUIET - time.monotonic()) > 0:
-            if time.monotonic() - closed_at > QUIET_LIMIT or session.returned.wait(wait):
+        while (now := time.monotonic()) - closed_at <= QUIET_LIMIT:
+            last = now if session.storing else max(session.received_at, closed_at)
+            if last + QUIET <= now or session.returned.wait(last + QUIET - now):
                 return
 
     def _disconnect(self, session: Hosted) -> None:
@@ -494,3 +541,7 @@ class Engine:
         times = self._counts[what]
         if times & (times - 1) == 0:
             self._report(Log(level=level, text=f"{what}: {times} so far"))
+
+
+def _unwritable(error: sqlite3.Error) -> InboxBlocked:
+    return InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}")

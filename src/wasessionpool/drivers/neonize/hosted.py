@@ -56,9 +56,13 @@ class Hosted:
         self.key = start.session.encode()
         self.inbox: InboxWriter | None = None
         self.inbox_blocked = False
+        self.convert_failed = False
+        self.convert_again = False
+        self.storing = False
         self.received_at = 0.0
         self.news = News(credit)
         self.window: Window | None = None
+        self.started = threading.Event()
         self.lease: Lease | None = None
         self.stopping = threading.Event()
         self.returned = threading.Event()

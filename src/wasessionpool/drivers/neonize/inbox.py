@@ -10,6 +10,7 @@ import hashlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -44,6 +45,10 @@ create table if not exists received (
 );
 create table if not exists known (identity integer primary key, number integer not null);
 """
+_FIRST_NUMBER = """
+insert into sqlite_sequence (name, seq)
+select 'received', ? where not exists (select 1 from sqlite_sequence where name = 'received')
+"""
 _CONVERT = "update received set raw = null, event_id = ?, content = ? where number = ?"
 T = TypeVar("T")
 Raw = tuple[int, bytes]
@@ -62,15 +67,17 @@ class InboxWriter:
             self._connection.execute("pragma auto_vacuum = full")
             self._connection.execute("pragma journal_mode = wal")
             self._connection.executescript(_SCHEMA)
+            # Whatever became of an earlier file, no number that its reader may still have in hand comes again.
+            self._connection.execute(_FIRST_NUMBER, (time.time_ns() // 1_000_000,))
             self._page_size: int = self._connection.execute("pragma page_size").fetchone()[0]
         except BaseException:
             self._connection.close()
             raise
 
-    def append(self, data: bytes) -> bool:
-        """Store what came; ``False``: there is no room until the application removes something."""
+    def append(self, data: bytes, *, force: bool = False) -> bool:
+        """Store what came; ``False``: there is no room until the application removes something, or with ``force``."""
         with self._lock:
-            if self._size() > self._max_bytes:
+            if not force and self._size() > self._max_bytes:
                 return False
             self._connection.execute("insert into received (raw) values (?)", (data,))
             return True
@@ -118,9 +125,12 @@ class InboxReader:
         self._changed = anyio.Event()
 
     async def open(self) -> None:
-        """Find out what is there from earlier on; a file that is no inbox any more is put aside."""
+        """Find out what is there from earlier on; a file that is damaged anywhere is put aside.
+
+        Raises ``StorageError`` where that, too, fails. To look for damage takes some 0.1 s for 100 MB.
+        """
         try:
-            self._old = await self._do(_last_number, default=0)
+            self._old = await self._do(_checked_last_number, default=0)
         except StorageError as error:
             if not isinstance(error.__cause__, sqlite3.DatabaseError) or isinstance(
                 error.__cause__, sqlite3.OperationalError
@@ -212,13 +222,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _put_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.damaged")
-    path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    try:
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"the inbox is damaged and cannot be put aside: {error.strerror}") from error
     return aside
 
 
-def _last_number(connection: sqlite3.Connection) -> int:
+def _checked_last_number(connection: sqlite3.Connection) -> int:
+    [found] = connection.execute("pragma quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found.splitlines()[-1])
     return int(connection.execute("select coalesce(max(number), 0) from received").fetchone()[0])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -17,18 +18,20 @@ class Lease:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def take(cls, directory: Path, timeout: float) -> Lease | None:
-        """Wait up to ``timeout`` seconds, for a killed application's last worker to be gone; ``None``: still held."""
+    def take(cls, directory: Path, timeout: float, stopping: threading.Event) -> Lease | None:
+        """Wait up to ``timeout`` seconds, for a killed application's last worker to be gone; ``None``: still held.
+
+        The wait ends when ``stopping`` is set, too.
+        """
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         deadline = time.monotonic() + timeout
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or stopping.wait(POLL):
                     os.close(descriptor)
                     return None
-                time.sleep(POLL)
             else:
                 return cls(descriptor)
 

@@ -71,8 +71,7 @@ class Library:
             proxy,
         )
         text = returned.decode(errors="replace")
-        # Go's complaint about a proxy it cannot read holds the proxy's password.
-        return text.replace(start.proxy, "the proxy") if start.proxy else text
+        return texts.without_proxy(text, start.proxy) if start.proxy else text
 
     def disconnect(self, key: bytes) -> None:
         """Close the session's line for good; waits for a dial that hangs."""

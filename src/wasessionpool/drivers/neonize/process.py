@@ -155,6 +155,7 @@ class WorkerProcess:
         self._death: str | None = None
         self._quitting = False
         self._killed = False
+        self._ending = False
         self._process: Process | None = None
         self._hostings: dict[str, Hosting] = {}
         self._calls: dict[int, _Call] = {}
@@ -169,7 +170,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        return not (self._quitting or self._killed or self._death or self._refusal)
+        return not (self._quitting or self._killed or self._ending or self._refusal)
 
     @property
     def failed(self) -> bool:
@@ -400,6 +401,7 @@ class WorkerProcess:
                 return
 
     async def _reap(self) -> None:
+        self._ending = True
         if self._line is not None:
             # A worker ends by itself, within milliseconds, once its socket has no other end.
             self._line.close()
@@ -438,11 +440,12 @@ class WorkerProcess:
 
     def _bury(self, hosting: Hosting, *, poisonous: bool = False) -> None:
         self._hostings.pop(hosting.session, None)
-        self._fail_calls(hosting.session, WorkerCrashed(f"the worker died: {self._death}"))
+        death = self._death or "it is ending"
+        self._fail_calls(hosting.session, WorkerCrashed(f"the worker died: {death}"))
         reason = DisconnectReason.SHUTDOWN if self._quitting else DisconnectReason.WORKER_CRASHED
         if poisonous:
             reason = DisconnectReason.POISONED
-        hosting.take(LinkEnded(reason=reason, detail=self._death))
+        hosting.take(LinkEnded(reason=reason, detail=death))
         hosting.finish()
 
     def _describe_death(self) -> str:

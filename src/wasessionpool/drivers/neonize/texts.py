@@ -51,6 +51,17 @@ def ending(text: str, now: datetime) -> LinkEnded:
     return LinkEnded(reason=DisconnectReason.PUMP_DEAD, detail=detail)
 
 
+def without_proxy(text: str, proxy: str) -> str:
+    """Return what a client complained of without its proxy's password, which Go repeats where it cannot read the URL.
+
+    Go escapes what it quotes, and may quote a part of the URL after its complaint.
+    """
+    if text.startswith('parse "'):
+        complaint = text.rpartition('": ')[2].partition('"')[0].strip()
+        return f'parse "the proxy": {complaint}'
+    return text.replace(proxy, "the proxy")
+
+
 def failure(text: str) -> Failure:
     """Say what the error ``text`` of a call means for what it was to do."""
     detail = text[:MAX_DETAIL]
