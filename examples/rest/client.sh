@@ -19,7 +19,9 @@ ask() { # the key goes in by a file, since every user of this host can read a co
 }
 
 json() { # a text as a JSON string
-    printf '"%s"' "$(printf '%s\n' "$1" | sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' | awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }')"
+    printf '"%s"' "$(printf '%s\n' "$1" | sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' | awk '
+        NR > 1 { printf "\\n" }
+        { for (code = 1; code < 32; code++) gsub(sprintf("%c", code), sprintf("\\u%04x", code)); printf "%s", $0 }')"
 }
 
 case $1 in

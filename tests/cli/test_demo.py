@@ -33,6 +33,7 @@ def test_every_step_is_seen(command: Any, tmp_path: Path, process: Any) -> None:
     assert "     Ann got, from +79686484488: Hello Ann, this is company 962302" in lines
     assert lines[-1].startswith("All 9 steps were seen, in ")
     assert "\x1b" not in done.stdout
+    assert "<" not in done.stdout
 
     listed = command("sessions", "--session-path", str(tmp_path / "kept"), "--json")
     assert [record["linked"] for record in json.loads(listed.stdout)] == [True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -164,7 +165,8 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
     async def serve(stream: SocketStream) -> None:
         async with stream:
             await stream.receive()
-            await stream.send(answer)
+            if answer:
+                await stream.send(answer)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no Django here
@@ -197,6 +199,46 @@ async def test_what_is_no_service_is_one_line(ask: Any, answer: bytes, says: str
     assert says in said
     assert said.startswith("wasessionpool: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (page("504 Gateway Time-out", "<h1>Gateway Time-out</h1>"), "answered 504 text/html, which is not what"),
+        (page("502 Bad Gateway", ""), "answered 502 text/html, which is not what"),
+        (b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{", "no answer from"),
+        (b"", "no answer from"),
+    ],
+)
+async def test_a_send_without_an_answer_may_have_gone_out(ask: Any, answer: bytes, says: str) -> None:
+    async with answering(answer) as url:
+        code, printed, said = await ask(url, "send", "962302", ANN, "Hello")
+    assert (code, printed) == (1, [])
+    assert said.startswith("wasessionpool: whether the message went out is unknown: ")
+    assert says in said
+    assert said.count("\n") == 1
+
+
+async def test_a_send_whose_service_is_killed_may_have_gone_out(
+    start_service: Any, start_command: Any, sessions: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "arriving")
+    async with start_service("--session-path", str(sessions), **KEYS, driver="held") as (service, url):
+        async with start_command("send", "962302", ANN, "Hello", "--url", url, WHATSAPP_API_KEY=API_KEY) as sending:
+            with anyio.fail_after(30):
+                while not (tmp_path / "sending").exists():  # noqa: ASYNC110 - a file tells nobody
+                    await anyio.sleep(0.01)
+            service.process.kill()
+            assert await sending.end() == 1
+        assert sending.stderr.startswith(
+            f"wasessionpool: whether the message went out is unknown: no answer from {url}"
+        )
+
+
+async def test_a_page_that_refuses_a_send_says_that_nothing_is_there(ask: Any) -> None:
+    async with answering(page("404 Not Found", "<h1>Not Found</h1>")) as url:
+        code, _, said = await ask(url, "send", "962302", ANN, "Hello")
+    assert (code, "unknown" in said) == (1, False)
 
 
 async def test_a_service_that_is_down_is_one_line(ask: Any) -> None:

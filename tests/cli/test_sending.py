@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from wasessionpool.cli.sending import send
 from wasessionpool.cli.session_path import SessionPath
 from wasessionpool.errors import MessageRejected
 from wasessionpool.messages import Text, to_message
-from wasessionpool.testing.driver import FakeDriver, FakeLink
+from wasessionpool.testing.driver import FakeDriver, FakeInbox, FakeLink
 
 KEY = SessionKey("962302")
 ANN = "+7 900 123-45-67"
@@ -78,3 +79,48 @@ async def test_a_stopped_session_that_cannot_send_stays_stopped(sessions: Path) 
     with pytest.raises(MessageRejected):
         await send(place, KEY, ANN, to_message("Hello"), timeout=30, output=Output(as_json=True))
     assert (await find(KEY, sessions)).desired == "stopped"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("command", [["send", ANN, "Hello"], ["logout"], ["delete"]], ids=lambda command: command[0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_stopped_session_stays_stopped_when_a_signal_ends_the_command(
+    start_command: Any, sessions: Path, command: list[str], number: signal.Signals
+) -> None:
+    await disconnect(sessions)
+    name, *rest = command
+    async with start_command(name, "962302", *rest, "--session-path", str(sessions), driver="silent") as running:
+        with anyio.fail_after(30):
+            while (await find(KEY, sessions)).desired == "stopped":  # noqa: ASYNC110 - a file tells nobody
+                await anyio.sleep(0.01)
+        running.process.send_signal(number)
+        assert (await running.end(), running.stderr) == (128 + number, "wasessionpool: interrupted\n")
+    record = await find(KEY, sessions)
+    assert (record.desired, record.linked) == ("stopped", True)
+
+
+@pytest.mark.anyio
+async def test_what_arrives_meanwhile_is_kept_for_the_application(
+    sessions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed, trim = anyio.Event(), FakeInbox.trim
+
+    async def watched(inbox: FakeInbox, keep: int) -> int:
+        expired = await trim(inbox, keep)
+        trimmed.set()
+        return expired
+
+    async def wait(*_: object) -> None:
+        await trimmed.wait()
+
+    async def script(link: FakeLink) -> None:
+        link.on_send = wait
+        for text in ("one", "two", "three"):
+            link.receive(text)
+        link.up()
+
+    monkeypatch.setattr(FakeInbox, "trim", watched)
+    driver = FakeDriver(script)
+    place = SessionPath(PoolSettings(session_path=sessions, autostart=False, inbox_keep=1), driver=driver)
+    await place.send(KEY, ANN, to_message("Hello"), timeout=30)
+    assert len(await driver.inboxes[KEY].read(0, 10)) == 3

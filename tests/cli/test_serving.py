@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -23,7 +24,9 @@ from anyio.to_thread import run_sync
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from wasessionpool.cli.serving import Certificate, is_loopback, listening
+from wasessionpool import PoolSettings
+from wasessionpool.cli.client import ANSWERING
+from wasessionpool.cli.serving import LONGEST, MARGIN, Certificate, grace, is_loopback, listening
 from wasessionpool.shelves.directory import PLACE
 
 pytestmark = pytest.mark.anyio
@@ -316,6 +319,53 @@ def test_who_can_reach_it_is_known(host: str, loopback: bool) -> None:
         assert is_loopback(listener) is loopback
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the system has no IPv6 that takes IPv4 too")
+@pytest.mark.parametrize(("host", "reached"), [("::", {"127.0.0.1", "::1"}), ("::1", {"::1"})])
+def test_all_addresses_are_those_of_ipv4_too(host: str, reached: set[str]) -> None:
+    def reaches(address: str) -> bool:
+        try:
+            socket.create_connection((address, listener.getsockname()[1]), timeout=10).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    with listening(host, 0) as listener:
+        assert {address for address in ("127.0.0.1", "::1") if reaches(address)} == reached
+
+
+def test_what_takes_longest_may_be_finished() -> None:
+    settings = PoolSettings(connect_timeout=40.0, send_timeout=20.0, shutdown_timeout=4.5)
+    assert grace(settings) == 65 + MARGIN
+    brief = PoolSettings(connect_timeout=1.0, send_timeout=1.0, shutdown_timeout=1.0)
+    assert grace(brief) == LONGEST + MARGIN
+    longest = grace(PoolSettings()) - MARGIN
+    assert longest < ANSWERING
+    page, total = SERVE.read_text(), grace(PoolSettings()) + PoolSettings().shutdown_timeout
+    for name in ("TimeoutStopSec=", "--stop-timeout ", "stop_grace_period: ", "terminationGracePeriodSeconds: "):
+        allowed = re.findall(rf"{name}(\d+)", page)
+        assert allowed, name
+        assert all(float(seconds) > total for seconds in allowed), name
+    [proxy] = re.findall(r"proxy_read_timeout (\d+)s", page)
+    assert float(proxy) > longest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["service_commands.settings_of", "serving.keys_at"])
+def test_a_signal_at_its_beginning_ends_it_with_0(tmp_path: Path, place: str, number: signal.Signals) -> None:
+    module, _, name = place.partition(".")
+    script = (
+        "import os, sys; sys.argv[1:] = ['serve', '--port', '0']\n"
+        f"from wasessionpool.cli import main, {module}\n"
+        f"{module}.{name} = lambda *_: os.kill(os.getpid(), {number:d})\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate, other = tmp_path / "certificate.pem", tmp_path / "other.pem"
@@ -360,3 +410,18 @@ def test_keys_are_kept_without_their_secret(command: Any, tmp_path: Path) -> Non
     assert command("keys", "create", "--right", "fly", "--session-path", str(path)).returncode == 2
     path.chmod(0o755)
     assert "chmod 700" in command("keys", "create", "--session-path", str(path)).stderr
+
+
+@pytest.mark.parametrize("arguments", [["keys", "list"], ["keys", "revoke", "b30e55d496fe09eb"], ["serve"]])
+def test_a_damaged_shelf_is_said_and_left_as_it_is(command: Any, tmp_path: Path, arguments: list[str]) -> None:
+    shelf = tmp_path / PLACE
+    tmp_path.chmod(0o700)
+    assert command("keys", "create", "--session-path", str(tmp_path)).returncode == 0
+    damaged = b"x" * 8192
+    shelf.write_bytes(damaged)
+    done = command(*arguments, "--session-path", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    said = "is damaged: file is not a database; `wasessionpool doctor` says what is lost with it"
+    assert done.stderr == f"wasessionpool: {shelf} {said}\n"
+    assert [(file.name, file.read_bytes()) for file in shelf.parent.iterdir()] == [(shelf.name, damaged)]
+    assert command("keys", "create", "--session-path", str(tmp_path)).returncode == 0

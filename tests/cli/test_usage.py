@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -114,6 +115,33 @@ def test_a_full_device_is_said(tmp_path: Path) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "wasessionpool: No space left on device\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_command_runs_is_said(tmp_path: Path, number: signal.Signals) -> None:
+    script = (
+        "import os, sys; sys.argv[1:] = ['send', '962302', '79001234567', '-']\n"
+        "from types import SimpleNamespace as Stream\n"
+        f"sys.stdin = Stream(buffer=Stream(read=lambda: os.kill(os.getpid(), {number:d})))\n"
+        "from wasessionpool.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30, check=False
+    )
+    assert complaint(done, 128 + number) == "wasessionpool: interrupted\n"
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_standard_stream_may_be_closed(sessions: Path, descriptor: int) -> None:
+    def status(path: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "wasessionpool", "status", "962302", "--session-path", path]
+        without = ["/bin/sh", "-c", f'"$@" {descriptor}>&-', "sh"]
+        return subprocess.run([*without, *command], capture_output=True, text=True, timeout=30, check=False)
+
+    done = status(str(sessions))
+    assert (done.returncode, done.stderr, "+79686484488" in done.stdout) == (0, "", descriptor != 1)
+    done = status("/nonexistent")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", int(descriptor != 2))
 
 
 def test_a_process_ends_with_the_same_line_and_code(process: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import math
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from wasessionpool import ConfigurationError
 from wasessionpool.fastapi import Tokens
+from wasessionpool.http.errors import HttpError
 from wasessionpool.http.quota import Quota
 from wasessionpool.http.rights import ALL_RIGHTS, NEEDED, Grant, Right
 
@@ -212,6 +214,20 @@ async def test_a_key_may_make_so_many_requests_a_minute(open_service: OpenServic
             assert (await service.get("/sessions")).status_code == 200
 
 
+@pytest.mark.parametrize("back", [10.0, 3600.0])
+def test_a_clock_that_is_set_back_shuts_no_key_out(back: float) -> None:
+    with time_machine.travel(1_000_000_020.0, tick=False) as travel:
+        quota = Quota(2)
+        for _ in range(2):
+            quota.spend("key")
+        travel.shift(-back)
+        for _ in range(2):
+            quota.spend("key")
+        with pytest.raises(HttpError) as refused:
+            quota.spend("key")
+        assert refused.value.retry_after == pytest.approx(60.0)
+
+
 def test_what_a_quota_counted_is_forgotten_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wasessionpool.limiters.memory.SWEEP_EVERY", 5)
     with time_machine.travel(1_000_000_020.0, tick=False) as travel:
@@ -288,6 +304,9 @@ async def test_keys_count_beside_tokens(open_service: OpenService, tmp_path: Pat
         ({"lasts": -10}, Grant("token:ann", READ_SEND, frozenset({COMPANY}))),
         ({"lasts": -100}, None),
         ({"exp": None}, None),
+        ({"exp": math.inf}, None),
+        ({"exp": math.nan}, None),
+        ({"nbf": math.inf}, None),
         ({"iss": "https://login.example.evil"}, None),
         ({"iss": None}, None),
         ({"aud": "another"}, None),

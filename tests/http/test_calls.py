@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wasessionpool import QRCode, SessionStatus, Status
+from wasessionpool import DisconnectReason, QRCode, SessionStatus, Status
 from wasessionpool.hooks import prometheus
 from wasessionpool.http.bodies import SessionBody, TransitionBody
 from wasessionpool.models import Transition
@@ -112,6 +112,36 @@ async def test_every_name_is_in_camel_case(service: Service) -> None:
     for path in ("/sessions", f"/sessions/{COMPANY}", "/metrics"):
         said = set(names((await service.get(path)).json()))
         assert all(re.fullmatch("[a-z]+([A-Z][a-z]+)*", name) for name in said), said
+
+
+async def test_a_new_session_may_name_its_device_in_the_query(service: Service) -> None:
+    for body, query, device in (({}, "sales", "sales"), ({"device": "sales"}, "sales", "sales"), ({}, "main", "main")):
+        answer = await service.post("/sessions", json={"companyId": COMPANY} | body, params={"device": query})
+        assert answer.json()["session"]["device"] == device
+    for body, query in (({"device": "main"}, "sales"), ({"device": "sales"}, ""), ({}, "any"), ({}, "")):
+        answer = await service.post("/sessions", json={"companyId": COMPANY} | body, params={"device": query})
+        assert answer.status_code == 422
+    assert sorted(status.device for status in await service.pool.get_sessions()) == ["main", "sales"]
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("cannot write /srv/whatsapp/962302/session.json: No space left on device", None),
+        ("'/srv/whatsapp/x' is damaged", None),
+        ("it failed (open:/srv/whatsapp/x)", None),
+        ('Get "https://web.whatsapp.com/ws/chat": read tcp 10.0.0.1:5/tcp: i/o timeout', "as it is"),
+    ],
+)
+async def test_a_last_error_names_no_path_of_the_host(service: Service, detail: str, told: str | None) -> None:
+    await service.connect()
+    service.driver.link.end(DisconnectReason.STORAGE, detail)
+    await service.driver.link.closed.wait()
+    shown = "It failed on the service's host; the log says more" if told is None else detail
+    assert (await service.get(f"/sessions/{COMPANY}")).json()["session"]["lastError"] == shown
+    assert (await service.get("/sessions")).json()["sessions"][0]["lastError"] == shown
+    assert f"The last error was: {shown}" in (await service.get(f"/sessions/{COMPANY}/explain")).json()["text"]
+    assert (await service.pool.get_session_status(COMPANY)).last_error == detail
 
 
 async def test_each_device_is_a_session_of_its_own(service: Service) -> None:

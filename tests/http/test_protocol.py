@@ -146,7 +146,7 @@ async def run(address: str, *command: str) -> str:
 
 
 async def test_the_examples_by_curl(whatsapp: WhatsAppServer, tmp_path: Path) -> None:
-    bob, text = whatsapp.contact(BOB), 'Hello from "WhatsApp" \\ Business!\nGood bye'
+    bob, text = whatsapp.contact(BOB), 'Hello from "WhatsApp" \\ Business!\n\tGood bye\r\n\x01 & \x1b'
     async with serving(whatsapp, tmp_path) as service:
         address, pool = service.address, service.pool
 

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from wasessionpool import DisconnectReason, PoolClosed, RateLimitExceeded, SessionKey, StorageError
+from wasessionpool import DisconnectReason, PoolClosed, RateLimitExceeded, SessionKey, Status, StorageError
 from wasessionpool.http import readiness
 from wasessionpool.limiters.windows import WindowLimiter
 from wasessionpool.stores.directory import DirectoryStore
@@ -68,6 +68,21 @@ async def test_what_was_stopped_or_never_linked_is_no_fault(service: Service) ->
     assert await reasons(service) == []
 
 
+@pytest.mark.parametrize("revive_interval", [None, 900.0])
+async def test_a_session_that_gave_up_is_a_fault(open_service: OpenService, revive_interval: float | None) -> None:
+    settings = {"max_reconnect_attempts": 0, "reconnect_grace": 0.0, "revive_interval": revive_interval}
+    async with open_service(settings=settings) as service:
+        await service.connect()
+        service.driver.link.end(DisconnectReason.NETWORK)
+        with anyio.fail_after(10):
+            while (status := await service.pool.get_session_status(COMPANY)).status is not Status.FAILED:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+        assert (status.next_retry_at is None) == (revive_interval is None)
+        assert await reasons(service) == ["sessions: none of those that should be connected is"]
+        await service.connect(OTHER)
+        assert await reasons(service) == []
+
+
 async def test_a_worker_that_ended(service: Service) -> None:
     await service.connect()
     await service.connect(OTHER)
@@ -81,8 +96,9 @@ async def test_an_outdated_client(service: Service) -> None:
     await service.connect()
     service.driver.link.end(DisconnectReason.OUTDATED)
     await service.driver.link.closed.wait()
-    [reason] = await reasons(service)
-    assert reason.startswith("client_outdated: ")
+    outdated, down = await reasons(service)
+    assert outdated.startswith("client_outdated: ")
+    assert down == "sessions: none of those that should be connected is"
     answer = await service.post("/sessions", json={"companyId": OTHER})
     assert (answer.status_code, answer.json()["code"]) == (503, "client_outdated")
 

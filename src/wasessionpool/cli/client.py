@@ -20,8 +20,10 @@ PREFIX = "/api/whatsapp"
 """Where the REST interface is, at a URL that names no path."""
 CONNECTING = 10.0
 """Seconds until somebody answers the call."""
-ANSWERING = 60.0
-"""Seconds for the answer; what takes longest, to unlink a phone, may take half of it."""
+ANSWERING = 90.0
+"""Seconds for the answer; what takes longest, to unlink a phone, may take 70 s by the default settings."""
+UNASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+"""Errors before anything of the request was written; after any other one nobody knows what became of it."""
 
 A = TypeVar("A", bound=Answer)
 
@@ -36,7 +38,7 @@ class Refused(CommandFailed):
 
 
 class NoAnswer(CommandFailed):
-    """The service was reached, and did not answer in time: what it has done of what it was asked is unknown."""
+    """The request was written, and no answer of the service came: what it has done of what it was asked is unknown."""
 
 
 class Client:
@@ -74,7 +76,7 @@ class Client:
         device: str | None = None,
         timeout: float = ANSWERING,
     ) -> A:
-        """Return the answer; raises ``Refused`` where the service says no."""
+        """Return the answer; raises ``Refused`` where the service says no, ``NoAnswer`` where it may have done it."""
         params = {"device": device} if device is not None else None
         try:
             with anyio.fail_after(timeout + CONNECTING):
@@ -83,8 +85,10 @@ class Client:
                 )
         except (TimeoutError, httpx.ReadTimeout):
             raise NoAnswer(f"{self.url} did not answer within {timeout:g} s") from None
-        except httpx.HTTPError as error:
+        except UNASKED as error:
             raise CommandFailed(self._why(error)) from None
+        except httpx.HTTPError as error:
+            raise NoAnswer(self._why(error)) from None
         if response.is_success:
             return self._read(answer, response)
         raise Refused(self._read(ErrorBody, response))
@@ -96,7 +100,8 @@ class Client:
         except ValidationError:
             media = printable(response.headers.get("content-type", "no type")).partition(";")[0]
             where = f" ({response.headers['location']})" if response.has_redirect_location else ""
-            raise CommandFailed(
+            failed = NoAnswer if response.is_server_error else CommandFailed
+            raise failed(
                 f"{self.url} answered {response.status_code} {media}{where}, which is not what a service of this "
                 "library says: is the URL right, and what is before the service up?"
             ) from None

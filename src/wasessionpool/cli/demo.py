@@ -246,7 +246,7 @@ class Demonstration:
             counts = f"{status.messages_sent} sent, {status.messages_received} received"
             self.steps.say(f"{status.company_id}: {status.status} as {status.phone_number}, {counts}")
         metrics = await self._pool.get_metrics()
-        self.steps.say(", ".join(f"{name} {value}" for name, value in metrics.model_dump().items()))
+        self.steps.say(", ".join(f"{name} {value}" for name, value in metrics.model_dump(mode="json").items()))
         for company, status in zip(self._companies, statuses, strict=True):
             check(status.status is Status.CONNECTED, f"{company.id} is {status.status}")
             check(status.messages_sent == len(company.sent), f"{company.id} counts {status.messages_sent} sent")

@@ -223,7 +223,10 @@ def shelf(path: Path) -> Finding:
     kept = DirectoryShelf(path)
     fault, damaged = kept.fault(), f"{kept.path.name}.damaged*"
     if fault is not None:
-        lost = "sends by a key that were made in the last 24 h are forgotten once a pool puts it aside"
+        lost = (
+            "all API keys that were made, and what is known of sends by a key in the last 24 h, are lost once a pool, "
+            "or `wasessionpool keys create`, puts it aside"
+        )
         return Finding("shelf", "fail", f"{fault}; {lost}")
     if aside := sorted(kept.path.parent.glob(damaged)):
         return Finding("shelf", "warn", f"{aside[0]} was put aside: look at the disk, then remove it")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from anyio.to_thread import run_sync
+
+from ..errors import StorageError
 from ..http.keys import ApiKey, StoredKeys
 from ..shelves.directory import PLACE, DirectoryShelf
 from ..stores.directory import DirectoryStore
@@ -14,10 +17,16 @@ from .records import store_at
 
 
 async def keys_at(path: Path) -> list[ApiKey]:
-    """Return the keys that were made, the oldest first; creates nothing. Raises ``StorageError``."""
+    """Return the keys that were made, the oldest first; creates nothing, and puts nothing aside.
+
+    Raises ``StorageError``.
+    """
     if store_at(path) is None or not (path / PLACE).exists():
         return []
-    async with DirectoryShelf(path) as shelf:
+    shelf = DirectoryShelf(path)
+    if (fault := await run_sync(shelf.fault)) is not None:
+        raise StorageError(f"{fault}; `wasessionpool doctor` says what is lost with it")
+    async with shelf:
         return await StoredKeys(shelf).list()
 
 

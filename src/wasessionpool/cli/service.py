@@ -69,7 +69,7 @@ class Service:
                     )
                     break
                 except NoAnswer as error:
-                    raise CommandFailed(f"{error}: whether the message went out is unknown") from None
+                    raise CommandFailed(f"whether the message went out is unknown: {error}") from None
                 except Refused as error:
                     if error.body.code != "session_not_connected":
                         raise

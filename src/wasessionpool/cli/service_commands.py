@@ -41,7 +41,7 @@ class Right(StrEnum):
 
 @reported()
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for all.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all of IPv4, :: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
     tls_certificate: Annotated[
         Path | None, typer.Option(help="Serve HTTPS by this certificate with its chain, as PEM.", show_default=False)

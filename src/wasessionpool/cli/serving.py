@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
 LONGEST = 30.0
-"""Seconds that a request may take beside a send: ``POST /sessions`` waits so long for a code."""
+"""Seconds that ``POST /sessions`` waits for a code; what else takes long follows from the settings."""
 MARGIN = 5
 """Seconds more that requests under way have when the service ends."""
 TOLD = ("connected", "disconnected", "reconnect_failed", "health_check_failed", "restricted", "logout", "error")
@@ -128,7 +129,7 @@ class Server(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 server_header=False,
-                timeout_graceful_shutdown=round(max(LONGEST, settings.send_timeout)) + MARGIN,
+                timeout_graceful_shutdown=grace(settings),
                 ssl_certfile=certificate.certificate if certificate else None,
                 ssl_keyfile=certificate.key if certificate else None,
             )
@@ -158,11 +159,21 @@ class Server(uvicorn.Server):
             logger.error("the old certificate is kept: %s", error)
 
 
+def grace(settings: PoolSettings) -> int:
+    """Return the seconds that requests under way have when the service ends.
+
+    What takes longest is to unlink a phone: the link is made, the server told, and the link ended.
+    """
+    unlinking = settings.connect_timeout + settings.send_timeout + settings.shutdown_timeout
+    return math.ceil(max(LONGEST, unlinking)) + MARGIN
+
+
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raises ``CommandFailed``."""
+    """Return a socket that listens, at ``::`` for IPv4 too where the system can; raises ``CommandFailed``."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        both = address[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except socket.gaierror as error:
         raise CommandFailed(f"cannot listen on {host}: {error.strerror}") from None
     except OSError as error:

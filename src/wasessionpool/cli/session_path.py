@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,10 +19,12 @@ from ..pool import WhatsAppSessionPool
 from ..settings import PoolSettings
 from .ending import CommandFailed
 from .places import Ending, Linked, Offers, Sight, still_waiting
-from .records import AT_REST, as_saved, command_of, describe, find, holder_of, label, records_at
+from .records import AT_REST, as_saved, command_of, describe, find, holder_of, label, records_at, store_at
 
 SHOWING = 1.0
 """Seconds to show what has happened until now."""
+ALL = sys.maxsize
+"""Messages that an inbox keeps while a command runs its session: they are for the application, which may be durable."""
 
 
 class SessionPath:
@@ -60,26 +63,21 @@ class SessionPath:
         record = await find(key, self.path)
         if not record.linked:
             raise self._not_linked(key)
-        async with self._pool() as pool:
-            async with _held():
-                status = await pool.create_session(key.company_id, device=key.device, timeout=timeout)
-            try:
-                if status.status in (Status.PAIRING, Status.LOGGED_OUT):
-                    raise self._not_linked(key)
-                if status.status is not Status.CONNECTED:
-                    raise CommandFailed(_why_not(key, status, timeout))
-                return await pool.send_message(key.company_id, to, message, device=key.device)
-            finally:
-                with anyio.move_on_after(pool.settings.shutdown_timeout, shield=True):
-                    await _restore(pool, record)
+        async with self._pool() as pool, _held(), self._left_as(record, pool):
+            status = await pool.create_session(key.company_id, device=key.device, timeout=timeout)
+            if status.status in (Status.PAIRING, Status.LOGGED_OUT):
+                raise self._not_linked(key)
+            if status.status is not Status.CONNECTED:
+                raise CommandFailed(_why_not(key, status, timeout))
+            return await pool.send_message(key.company_id, to, message, device=key.device)
 
     async def leave(self, key: SessionKey, ending: Ending) -> Sight:
-        was = self._sight(await find(key, self.path))
-        async with self._pool() as pool:
+        record = await find(key, self.path)
+        was = self._sight(record)
+        async with self._pool() as pool, _held(), self._left_as(record, pool):
             pool.session(key.company_id, device=key.device)
             end = {"disconnect": pool.disconnect, "logout": pool.logout, "delete": pool.delete_session}[ending]
-            async with _held():
-                await end(key.company_id, device=key.device)
+            await end(key.company_id, device=key.device)
         return was
 
     async def pair(self, key: SessionKey, *, phone_number: str | None, timeout: float, offers: Offers) -> Linked:
@@ -105,7 +103,26 @@ class SessionPath:
             return Linked(status.phone_number, status.jid)
 
     def _pool(self) -> WhatsAppSessionPool:
-        return WhatsAppSessionPool(self._settings, driver=self._driver)
+        return WhatsAppSessionPool(self._settings.model_copy(update={"inbox_keep": ALL}), driver=self._driver)
+
+    @asynccontextmanager
+    async def _left_as(self, record: SessionRecord, pool: WhatsAppSessionPool) -> AsyncIterator[None]:
+        """Starting a session also asks for it in the next run; one that was told to stay down stays down."""
+        try:
+            yield
+        except SessionLocked:
+            raise
+        except BaseException:
+            await self._restore(record, pool)
+            raise
+        await self._restore(record, pool)
+
+    async def _restore(self, record: SessionRecord, pool: WhatsAppSessionPool) -> None:
+        store = store_at(self.path)
+        with anyio.move_on_after(pool.settings.shutdown_timeout, shield=True):
+            # One that was deleted would come back by it.
+            if record.desired == "stopped" and store and await store.get(record.key):
+                await pool.disconnect(record.company_id, device=record.device)
 
     def _sight(self, record: SessionRecord) -> Sight:
         holder = holder_of(record, self.path)
@@ -167,12 +184,6 @@ async def _give_up(pool: WhatsAppSessionPool, key: SessionKey) -> None:
     known = [status for status in await pool.get_sessions(key.company_id) if status.device == key.device]
     if known and not pool.session(key.company_id, device=key.device).linked:
         await pool.disconnect(key.company_id, device=key.device)
-
-
-async def _restore(pool: WhatsAppSessionPool, record: SessionRecord) -> None:
-    """Starting a session also asks for it in the next run; one that was told to stay down stays down."""
-    if record.desired == "stopped":
-        await pool.disconnect(record.company_id, device=record.device)
 
 
 def _why_not(key: SessionKey, status: SessionStatus, timeout: float) -> str:

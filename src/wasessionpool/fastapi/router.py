@@ -49,6 +49,8 @@ REQUEST_LIMIT = 6000
 
 CompanyId = Annotated[str, Path(alias="companyId", description="The company", json_schema_extra=COMPANY_SCHEMA)]
 Device = Annotated[str, Query(description="One of the company's devices", json_schema_extra=DEVICE_SCHEMA)]
+MaybeDevice = Annotated[str | None, Query(include_in_schema=False)]
+"""The body names it; no schema could say that the query may not name another one."""
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="Sends a message once", json_schema_extra=IDEMPOTENCY_SCHEMA),
@@ -188,13 +190,13 @@ async def list_sessions(calls: TheCalls, grant: TheGrant) -> Response:
     return respond(await calls.list_sessions(grant))
 
 
-async def create_session(calls: TheCalls, grant: TheGrant, body: CreateSession) -> Response:
+async def create_session(calls: TheCalls, grant: TheGrant, body: CreateSession, device: MaybeDevice = None) -> Response:
     """Start a session, or tell how it stands.
 
     Answers once it is connected, a code waits to be confirmed on the phone, or 30 s have passed. Of a session that is
     not linked the answer has the ``qrCode``, or the ``pairingCode`` where a ``phoneNumber`` was given.
     """
-    is_new, answer = await calls.create_session(grant, body)
+    is_new, answer = await calls.create_session(grant, body, device)
     return respond(answer, 201 if is_new else 200)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -55,6 +56,9 @@ PROXY_SCHEMA: dict[str, Any] = {
     "pattern": r"^(https?|socks5)://([A-Za-z0-9]+(:[A-Za-z0-9]*)?@)?[A-Za-z0-9.-]+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}))?/?$",
     "examples": ["http://127.0.0.1:3128"],
 }
+
+_PATH = re.compile(r"(?<![\w/])/[^\s/]")
+"""The beginning of an absolute path, which is not that of a URL."""
 
 EXAMPLE_SESSION: dict[str, Any] = {
     "companyId": "962302",
@@ -168,7 +172,15 @@ class SessionBody(Answer):
 
     @classmethod
     def of(cls, status: SessionStatus) -> Self:
-        return cls.model_validate({**dict(status), "history": tuple(map(TransitionBody.of, status.history))})
+        shown = dict(public(status))
+        return cls.model_validate({**shown, "history": tuple(map(TransitionBody.of, status.history))})
+
+
+def public(status: SessionStatus) -> SessionStatus:
+    """Return the status as it may be told: a last error that names a path of this host is for the log."""
+    if status.last_error is None or not _PATH.search(status.last_error):
+        return status
+    return status.model_copy(update={"last_error": "It failed on the service's host; the log says more"})
 
 
 class SessionCounts(Answer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..errors import ConfigurationError, SessionNotFound
+from ..explain import explain
 from ..models import SessionKey, SessionStatus
 from ..pool import WhatsAppSessionPool
 from ..qr import QRCode
@@ -22,6 +23,7 @@ from .bodies import (
     SessionBody,
     SessionCounts,
     Sessions,
+    public,
 )
 from .errors import HttpError
 from .reading import invalid
@@ -42,9 +44,15 @@ class Calls:
             count=len(sessions), sessions=list(map(SessionBody.of, sessions)), metrics=SessionCounts.of(sessions)
         )
 
-    async def create_session(self, grant: Grant, asked: CreateSession) -> tuple[bool, CreatedSession]:
-        """Return whether the session is new, and how it stands."""
-        key = grant.reach(asked.company_id, asked.device)
+    async def create_session(
+        self, grant: Grant, asked: CreateSession, device: str | None
+    ) -> tuple[bool, CreatedSession]:
+        """Return whether the session is new, and how it stands; ``device`` is the query's, where it names one."""
+        if device is None:
+            device = asked.device
+        elif "device" in asked.model_fields_set and device != asked.device:
+            raise invalid(Detail(where="query.device", problem="the body names another device"))
+        key = grant.reach(asked.company_id, device)
         is_new = not await self._knows(key)
         try:
             status = await self.pool.create_session(
@@ -104,7 +112,7 @@ class Calls:
 
     async def explain_session(self, grant: Grant, company_id: str, device: str) -> Explanation:
         key = grant.reach(company_id, device)
-        return Explanation(text=await self.pool.explain(key.company_id, device=key.device))
+        return Explanation(text=explain(public(await self._status(key)), self.pool.backends.clock.now()))
 
     async def get_metrics(self, grant: Grant) -> Metrics:
         """Return what the pool counts; to a key that is limited to companies, only what is theirs."""

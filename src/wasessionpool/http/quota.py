@@ -10,6 +10,9 @@ from limits.strategies import FixedWindowRateLimiter
 from ..limiters.memory import Windows
 from .errors import HttpError
 
+AHEAD = 1.0
+"""Seconds that the end of a window may be further away than it is long; more, and the clock was set back."""
+
 
 class Quota:
     """At most ``limit`` requests a key in the minute that begins with one, in this process."""
@@ -20,7 +23,12 @@ class Quota:
 
     def spend(self, name: str) -> None:
         """Count a request; raises ``HttpError`` 429, which says when to come again."""
+        if self._wait(name) > self._limit.get_expiry() + AHEAD:
+            self._windows.clear(self._limit, name)
         if self._windows.hit(self._limit, name):
             return
-        wait = max(0.0, self._windows.get_window_stats(self._limit, name).reset_time - time.time())
-        raise HttpError(429, "too_many_requests", "Too many requests", retry_after=wait)
+        raise HttpError(429, "too_many_requests", "Too many requests", retry_after=max(0.0, self._wait(name)))
+
+    def _wait(self, name: str) -> float:
+        """Return the seconds until the window of a key ends."""
+        return self._windows.get_window_stats(self._limit, name).reset_time - time.time()

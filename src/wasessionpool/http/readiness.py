@@ -19,7 +19,8 @@ PROBE_TIMEOUT = 5.0
 """Seconds for each part to answer."""
 PROBE = SessionKey("_readiness")
 """Whose place in the limits is asked for and given back."""
-BETWEEN_LINKS = frozenset({Status.CONNECTING, Status.RECONNECTING})
+DOWN = frozenset({Status.CONNECTING, Status.RECONNECTING, Status.FAILED})
+"""Where a session is not connected though nobody wanted that, and WhatsApp allows it."""
 
 
 async def readiness(pool: WhatsAppSessionPool) -> Readiness:
@@ -89,6 +90,5 @@ def _sessions(sessions: list[SessionStatus]) -> list[str]:
 
 
 def _should_be_connected(session: SessionStatus) -> bool:
-    """Whether it is linked, not connected, and tries to be."""
-    revives = session.status is Status.FAILED and session.next_retry_at is not None
-    return session.phone_number is not None and (session.status in BETWEEN_LINKS or revives)
+    """Whether it is linked and down, also for good, without having been told to be."""
+    return session.phone_number is not None and session.status in DOWN

@@ -53,7 +53,8 @@ class Tokens:
         """Return what the token allows; ``None`` for one that is not accepted."""
         try:
             claims: dict[str, Any] = self._decode(token)
-        except self._invalid:
+        except (self._invalid, OverflowError):
+            # PyJWT lets the latter through, of a time that is infinite.
             return None
         companies = _words(claims.get(self._company_claim))
         rights = {word.removeprefix("whatsapp:") for word in _words(claims.get(self._rights_claim))}
