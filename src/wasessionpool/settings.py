@@ -199,7 +199,7 @@ def _explain(detail: ErrorDetails, variables: Mapping[str, str]) -> str:
     if not PoolSettings.model_fields[name].repr:
         return f"{_name(name, variables)}: {detail['msg']}"
     said = f"{_name(name, variables)}={variables.get(name, detail['input'])!r}"
-    if name in DURATIONS and name in variables:
+    if name in DURATIONS and name in variables and detail["input"] is not None:
         said += f" ({detail['input']:g} s)"
     hint = "; sessions of Baileys cannot be carried over: link each phone anew by its QR" if name == "provider" else ""
     return f"{said}: {detail['msg']}{hint}"

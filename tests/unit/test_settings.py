@@ -44,6 +44,7 @@ CONTRACT = {
     "database_url": None,
 }
 """Every setting with its default."""
+NEVER_NONE = DURATIONS - {"revive_interval", "session_timeout"}
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,7 @@ def test_a_file_of_variables_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("WHATSAPP_RATE_LIMIT_WINDOW", "500", "WINDOW='500' (0.5 s): Input should be a multiple of 1"),
         ("WHATSAPP_RECONNECT_BASE_DELAY", "soon", "='soon': expected a number of milliseconds"),
         ("WHATSAPP_SEND_TIMEOUT", "nan", "finite"),
+        *((PREFIX + name.upper(), "none", "='None': Input should be a valid number") for name in sorted(NEVER_NONE)),
         ("WHATSAPP_AUTOSTART", "perhaps", "boolean"),
         ("WHATSAPP_SESSION_TIMEOUT", "-1", "(-0.001 s): Input should be greater than 0"),
         ("WHATSAPP_RATE_LIMIT", "30", "there is no setting WHATSAPP_RATE_LIMIT; did you mean WHATSAPP_RATE_LIMIT_"),
