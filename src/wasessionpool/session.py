@@ -67,6 +67,7 @@ class Supervisor:
         self.changing = anyio.Lock()
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
+        self._saving = anyio.Lock()
         self._retries = Retries(self.standing, backends)
         self._idleness = Idleness(self.standing, backends.settings, backends.clock, busy=lambda: self.sends.asked > 0)
         self._link: Link | None = None
@@ -289,7 +290,9 @@ class Supervisor:
         self.standing.record = stored or self.standing.record.blank()
 
     async def _save(self) -> None:
-        await self._backends.store.put(self.standing.record, self._fence)
+        # One after the other: of two at once the older could be the one that stays.
+        async with self._saving:
+            await self._backends.store.put(self.standing.record, self._fence)
 
     async def _save_changes(self) -> None:
         """Save between links, unless the session was given up or forgotten meanwhile."""

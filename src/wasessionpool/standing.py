@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -102,7 +103,7 @@ class Standing:
             pairing_code=self.pairing_code,
             messages_sent=self.counts.messages_sent,
             messages_received=self.counts.messages_received,
-            metadata=record.metadata,
+            metadata=deepcopy(record.metadata),
             history=tuple(self._history),
         )
 
@@ -218,13 +219,15 @@ class Standing:
             self._last_error = end.detail, self._clock.now()
         if self.log is not None:
             self.log.say(f"link ended: {end.reason}{f', {end.detail}' if end.detail else ''}")
+        now = self._clock.now()
+        banned_until = end.until if end.until is not None and end.until > now else None
         if signal is Signal.RESTRICTED:
-            self.update(restricted_until=end.until or self._clock.now() + UNKNOWN_BAN)
+            self.update(restricted_until=banned_until or now + UNKNOWN_BAN)
         if signal is Signal.LOGGED_OUT:
             self.update(linked=False, reach_out=None)
         self.apply(signal, end.reason)
         if signal is Signal.RESTRICTED:
-            self.emit(RestrictedEvent, kind="login", until=end.until)
+            self.emit(RestrictedEvent, kind="login", until=banned_until)
         elif signal is Signal.LOGGED_OUT and was_linked:
             self.emit(LogoutEvent, reason=end.reason)
         elif end.reason in _ERROR_CODES:
@@ -296,7 +299,7 @@ class Standing:
             company_id=self.record.company_id,
             device=self.record.device,
             sequence=self._sequence,
-            metadata=self.record.metadata,
+            metadata=deepcopy(self.record.metadata),
             **fields,
         )
         if self.log is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -26,6 +27,7 @@ from wasessionpool import (
     SessionKey,
     SessionLocked,
     SessionNotConnected,
+    SessionRecord,
     Status,
     Transition,
     WhatsAppPoolError,
@@ -253,6 +255,42 @@ async def test_a_temporary_ban_ends_by_itself(
         now = await status(pool)
         assert (now.status, now.restricted_until) == (Status.CONNECTED, None)
     assert told(seen, "status")[:2] == ["restricted", "connected"]
+
+
+@pytest.mark.parametrize("ahead", [None, 0.0, -60.0])
+async def test_a_ban_without_an_end_to_come_keeps_away_for_an_hour(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event], ahead: float | None
+) -> None:
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+        until = None if ahead is None else clock.now() + timedelta(seconds=ahead)
+        link.end(DisconnectReason.TEMPORARILY_BANNED, until=until)
+        await clock.advance(3599)
+        assert ((await status(pool)).status, len(driver.links)) == (Status.RESTRICTED, 1)
+        await clock.advance(1)
+        assert len(driver.links) == 2
+    assert [event.until for event in seen if event.type == "restricted"] == [None]
+
+
+async def test_of_two_saves_at_once_the_newer_stays(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
+    delays: list[float] = []
+
+    class Slow(MemoryStore):
+        async def put(self, record: SessionRecord, fence: int) -> None:
+            await clock.sleep(delays.pop(0) if delays else 0)
+            await super().put(record, fence)
+
+    async with Slow() as store, open_pool(store) as pool:
+        link = await linked(pool, driver, clock)
+        delays += [5.0, 0.0]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(pool.create_session, COMPANY, metadata={"a": 1}))
+            await clock.advance()
+            link.end(DisconnectReason.LOGGED_OUT)
+            await clock.advance(5)
+        saved = await store.get(SessionKey(COMPANY))
+        assert saved is not None
+        assert (saved.status, saved.linked) == (Status.LOGGED_OUT, False)
 
 
 async def test_a_dead_pump_is_restarted_at_once_then_with_backoff(

@@ -228,3 +228,24 @@ async def test_a_crash_in_mid_write_leaves_the_old_record(tmp_path: Path, monkey
                 await store.put(record(linked=True), 1)
         assert await store.get(KEY) == record()
         assert [p.name for p in (tmp_path / "sessions" / "962302").iterdir()] == ["session.json"]
+
+
+async def test_a_deletion_that_was_cut_off_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with DirectoryStore(tmp_path / "sessions") as store:
+        await store.put(record(), 1)
+        directory = tmp_path / "sessions" / "962302"
+        for name in ("inbox", "inbox-wal", "debug.log", "session.json.damaged", ".session.json.abc"):
+            (directory / name).write_text("secret")
+        unlink = Path.unlink
+
+        def unlink_one(path: Path, *, missing_ok: bool = False) -> None:
+            unlink(path, missing_ok=missing_ok)
+            raise OSError(5, "cut off", str(path))
+
+        while len(list(directory.iterdir())) > 1:
+            assert [r.key async for r in store.records()] == [KEY]
+            with monkeypatch.context() as patch, pytest.raises(StorageError, match="cut off"):
+                patch.setattr(Path, "unlink", unlink_one)
+                await store.delete(KEY)
+        await store.delete(KEY)
+        assert [r.key async for r in store.records()] == []

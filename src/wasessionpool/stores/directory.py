@@ -29,8 +29,9 @@ LOG = "debug.log"
 DAMAGED = f"{RECORD}.damaged"
 TEMPORARY = f".{RECORD}.*"
 """What a write that was interrupted leaves behind."""
-OWN = (KEYS, RECORD, DAMAGED, TEMPORARY, f"{INBOX}*", f"{LOG}*")
-"""What belongs to one session in its directory; further devices do not."""
+OWN = (KEYS, DAMAGED, TEMPORARY, f"{INBOX}*", f"{LOG}*", RECORD)
+"""What belongs to one session in its directory, in the order of deletion: one that is cut off is found again by its
+record. Further devices do not."""
 NEWEST = 1
 """The version of a record that this library writes."""
 LOST = "what it said is lost (metadata, proxy), its keys were not touched: start it again with create_session"
