@@ -138,7 +138,7 @@ def test_at_its_end_a_full_inbox_takes_what_was_acknowledged(
 ) -> None:
     begin = start(tmp_path, inbox_max_bytes=0)
     session = hosted(engine, begin)
-    monkeypatch.setattr(session, "draw", lambda: False)
+    monkeypatch.setattr(engine, "_convert", lambda _: False)
 
     def receive() -> None:
         for _ in range(100):
@@ -160,7 +160,7 @@ def test_at_its_end_a_full_inbox_takes_what_was_acknowledged(
 def test_a_store_that_takes_long_is_no_quiet(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = start(tmp_path)
     session = hosted(engine, begin)
-    monkeypatch.setattr(session, "draw", lambda: False)
+    monkeypatch.setattr(engine, "_convert", lambda _: False)
     monkeypatch.setattr(module, "QUIET", 0.02)
     began = threading.Event()
     append = InboxWriter.append
@@ -243,7 +243,7 @@ def test_what_a_session_takes_after_it_was_given_up_is_given_back(
 def test_messages_that_could_not_be_made_readable_are_tried_again(
     engine: Engine, reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONVERT_RETRY", 0.02)
+    monkeypatch.setattr("wasessionpool.drivers.neonize.intake.CONVERT_RETRY", 0.02)
     session = hosted(engine, start(tmp_path))
     usual, failures = InboxWriter.convert, iter(range(3))
 

@@ -17,7 +17,6 @@ from urllib.parse import unquote_to_bytes
 
 from ...links import (
     DriverEvent,
-    InboxBlocked,
     LinkEnded,
     NoticesReceived,
     PresenceChanged,
@@ -31,6 +30,7 @@ from .binding import EVENT_CODES, Binding
 from .gate import SETTLE, Gate
 from .hosted import Hosted
 from .inbox import InboxWriter
+from .intake import BATCH, Intake
 from .lease import Lease
 from .library import Library
 from .notices import NAMES, notices
@@ -56,15 +56,6 @@ from .wire import (
 
 CREDIT = 32
 """News that a session tells before the application has taken the first."""
-
-BATCH = 64
-"""Messages that are made readable before another session has its turn."""
-
-FULL_RETRY = 0.2
-"""Seconds until a full inbox is tried again; whatsmeow waits meanwhile, for this session alone."""
-
-CONVERT_RETRY = 1.0
-"""Seconds until messages that could not be made readable are tried again."""
 
 LAST_ACK = 0.1
 """Seconds for whatsmeow to acknowledge what ended the pump, which would end the next one too. What else comes meanwhile
@@ -217,37 +208,8 @@ class Engine:
             self._pump.put(partial(self._take, session, code, data))
 
     def _keep(self, session: Hosted, data: bytes) -> None:
-        """Store a message before whatsmeow gets its thread back, so that no crash loses it."""
-        session.storing = True
-        try:
-            if self._stored(session, data):
-                session.inbox_blocked = False
-                self._pump.draw(session.draw)
-            else:
-                self._count("messages that could not be stored before the session's stop", logging.ERROR)
-        finally:
-            session.received_at = time.monotonic()
-            session.storing = False
-
-    def _stored(self, session: Hosted, data: bytes) -> bool:
-        """Store a message however long it takes; at a stop whatever the inbox's size, and without a second try."""
-        while True:
-            last = session.stopping.is_set()
-            problem = self._store(session, data, force=last)
-            if problem is None or last:
-                return problem is None
-            if not session.inbox_blocked:
-                session.inbox_blocked = True
-                self._pump.put(partial(self._say, session, problem))
-            session.stopping.wait(FULL_RETRY)
-
-    def _store(self, session: Hosted, data: bytes, *, force: bool) -> InboxBlocked | None:
-        try:
-            if session.inbox is None or session.inbox.append(data, force=force):
-                return None
-        except sqlite3.Error as error:
-            return _unwritable(error)
-        return InboxBlocked(code="backlog_full", detail="the inbox is full; WhatsApp has to wait until it is read")
+        if session.intake is not None and not session.intake.keep(data):
+            self._count("messages that could not be stored before the session's stop", logging.ERROR)
 
     def _on_qr(self, key: int, address: int) -> None:
         if session := self._live.get(ctypes.string_at(key)):
@@ -309,35 +271,11 @@ class Engine:
         return more
 
     def _convert(self, session: Hosted) -> bool:
-        """Make stored messages readable for the application, which does not know neonize's format."""
-        if session.inbox is None or not session.me.id or session.over:
+        if session.intake is None or not session.me.id or session.over:
             return False
-        try:
-            rows = session.inbox.unconverted(BATCH)
-            if rows:
-                messages = [self._read(convert.message, session, _MESSAGE, data) for _number, data in rows]
-                session.inbox.convert([number for number, _data in rows], messages)
-                self._report(Stored(session=session.start.session))
-        except sqlite3.Error as error:
-            self._conversion_failed(session, error)
-            return False
-        session.convert_failed = False
-        return len(rows) == BATCH
-
-    def _conversion_failed(self, session: Hosted, error: sqlite3.Error) -> None:
-        if not session.convert_failed:
-            session.convert_failed = True
-            self._say(session, _unwritable(error))
-        if not session.convert_again and not session.leaving:
-            session.convert_again = True
-            retry = threading.Timer(CONVERT_RETRY, self._pump.put, (partial(self._convert_again, session),))
-            retry.daemon = True
-            retry.start()
-
-    def _convert_again(self, session: Hosted) -> None:
-        session.convert_again = False
-        if not session.over:
-            self._pump.draw(session.draw)
+        if count := session.intake.convert():
+            self._report(Stored(session=session.start.session))
+        return count == BATCH
 
     def _tell_news(self, session: Hosted) -> bool:
         """Tell what there is a credit for; more is drawn when there are more of them."""
@@ -410,9 +348,17 @@ class Engine:
             # The pool owns the session, so it is a worker that its last owner left behind.
             return LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail="another process has the device open")
         try:
-            session.inbox = InboxWriter(Path(start.inbox), start.inbox_max_bytes)
+            inbox = InboxWriter(Path(start.inbox), start.inbox_max_bytes)
         except sqlite3.Error as error:
             return LinkEnded(reason=DisconnectReason.STORAGE, detail=f"the inbox cannot be opened: {error}")
+        session.intake = Intake(
+            inbox,
+            self._pump,
+            draw=session.draw,
+            read=lambda data: self._read(convert.message, session, _MESSAGE, data),
+            blocked=partial(self._say, session),
+            stopping=session.stopping,
+        )
         if self._check_proxy is not None:
             try:
                 self._check_proxy(start.proxy)
@@ -435,8 +381,8 @@ class Engine:
 
     def _close(self, session: Hosted) -> None:
         # Again once a client that was left behind has returned: what it took meanwhile is given back, too.
-        if session.inbox is not None:
-            session.inbox.close()
+        if session.intake is not None:
+            session.intake.close()
         if session.lease is not None:
             session.lease.release()
         if session.over:
@@ -467,12 +413,12 @@ class Engine:
     def _quieten(self, session: Hosted) -> None:
         """Close the line, and wait until what whatsmeow had acknowledged on it has come."""
         self._disconnect(session)
-        if not session.me.id:
+        if session.intake is None or not session.me.id:
             return
         # Also what it acknowledged a moment ago may be on its way.
         closed_at = time.monotonic()
         while (now := time.monotonic()) - closed_at <= QUIET_LIMIT:
-            last = now if session.storing else max(session.received_at, closed_at)
+            last = max(session.intake.stored_at, closed_at)
             if last + QUIET <= now or session.returned.wait(last + QUIET - now):
                 return
 
@@ -541,7 +487,3 @@ class Engine:
         times = self._counts[what]
         if times & (times - 1) == 0:
             self._report(Log(level=level, text=f"{what}: {times} so far"))
-
-
-def _unwritable(error: sqlite3.Error) -> InboxBlocked:
-    return InboxBlocked(code="storage_error", detail=f"the inbox cannot be written: {error}")

@@ -23,7 +23,7 @@ from ...links import (
 from ...models import Contact, DisconnectReason
 from . import convert
 from .gate import Window
-from .inbox import InboxWriter
+from .intake import Intake
 from .lease import Lease
 from .news import News
 from .wire import Failure, Perform, Start
@@ -54,12 +54,7 @@ class Hosted:
     def __init__(self, start: Start, credit: int) -> None:
         self.start = start
         self.key = start.session.encode()
-        self.inbox: InboxWriter | None = None
-        self.inbox_blocked = False
-        self.convert_failed = False
-        self.convert_again = False
-        self.storing = False
-        self.received_at = 0.0
+        self.intake: Intake | None = None
         self.news = News(credit)
         self.window: Window | None = None
         self.started = threading.Event()
