@@ -31,7 +31,7 @@ class Connection(Protocol):
 
         It has no deadline of its own, and ends with the connection at the latest. Raises ``SessionNotConnected``
         where nothing was sent, ``MessageRejected`` where the server refused, ``SendTimeout`` where the outcome is
-        unknown: any other error of this library, too, says that the message certainly did not go out.
+        unknown; by any other error of this library, too, the message certainly did not go out.
         """
         ...
 

@@ -125,8 +125,7 @@ class DebugLog(logging.Handler):
         self.over = True
         # Not for ever: `logging` closes its handlers at the interpreter's exit, too.
         if self._writing.acquire(timeout=PATIENCE):
-            with suppress(OSError):
-                self._file.close()
+            self._shut()
             self._writing.release()
         super().close()
 
@@ -141,7 +140,11 @@ class DebugLog(logging.Handler):
             if dropped:
                 self._put([_line(time.time(), f"{dropped} lines were dropped")])
             if self.over:
-                self._file.close()
+                self._shut()
+
+    def _shut(self) -> None:
+        with suppress(OSError):
+            self._file.close()
 
     def _put(self, lines: list[str]) -> None:
         if not self.over:

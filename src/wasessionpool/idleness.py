@@ -12,13 +12,13 @@ QUIET = 30.0
 """Seconds without a message after which a session that woke to collect what waits has collected it."""
 
 AGAIN = 1.0
-"""Seconds until one with a send that waits for its turn, or for an answer from WhatsApp, is looked at again."""
+"""Seconds until one that is busy, or waits for an answer from WhatsApp, is looked at again."""
 
 
 class Idleness:
     """Messages and sends keep a session awake for ``session_timeout``; presence and receipts do not.
 
-    ``collecting``: it woke by itself, and nothing has been sent since. ``busy``: a send waits for its turn.
+    ``collecting``: it woke by itself, and nothing has been sent since. ``busy``: a send is not over yet.
     """
 
     def __init__(self, standing: Standing, settings: PoolSettings, clock: Clock, busy: Callable[[], bool]) -> None:

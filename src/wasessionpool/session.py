@@ -283,6 +283,9 @@ class Supervisor:
             await self.sends.forget(keys=False)
         except StorageError as error:
             self._complain(error)
+        except Exception:
+            # A shelf of one's own with a bug must not keep the session down.
+            logger.exception("session %s: whom its last account knew cannot be forgotten", self.key)
 
     async def _recall(self) -> None:
         """Take over what is stored: another pool may have run the session since we read it."""

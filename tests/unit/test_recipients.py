@@ -16,6 +16,7 @@ from wasessionpool import (
     RecipientNotOnWhatsapp,
     SentMessage,
     SessionNotConnected,
+    Status,
     StorageError,
     WhatsAppSessionPool,
 )
@@ -290,6 +291,24 @@ async def test_a_shelf_that_fails_refuses_no_send_and_has_nobody_asked_about(
         await send(pool)
         await clock.advance()
         assert (len(link.sent), asked(link)) == (2, [])
+
+
+@pytest.mark.parametrize("error", [StorageError("the disk is full"), ZeroDivisionError()])
+async def test_a_shelf_that_cannot_forget_the_last_account_keeps_no_session_down(
+    open_pool: OpenPool,
+    driver: FakeDriver,
+    clock: FakeClock,
+    shelf: CountingShelf,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    async def fail(_: str) -> bool:
+        raise error
+
+    monkeypatch.setattr(shelf, "delete", fail)
+    async with open_pool(shelf=shelf, pacing=PacingPolicy()) as pool:
+        await linked(pool, driver, clock)
+        assert (await pool.get_session_status(COMPANY)).status is Status.CONNECTED
 
 
 async def test_who_could_not_be_kept_is_kept_with_the_next_message(

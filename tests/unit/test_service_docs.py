@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from wasessionpool import PoolSettings
 from wasessionpool.cli.app import app
 from wasessionpool.cli.client import PREFIX as CLIENT_PREFIX
-from wasessionpool.cli.serving import LONGEST, MARGIN
+from wasessionpool.cli.serving import grace
 from wasessionpool.fastapi import create_app
 from wasessionpool.fastapi.app import PREFIX
 from wasessionpool.settings import OTHERS
@@ -95,7 +95,7 @@ def test_the_options_of_serve_are_described() -> None:
 
 def seconds_to_end() -> float:
     settings = PoolSettings()
-    return max(LONGEST, settings.send_timeout) + MARGIN + settings.shutdown_timeout
+    return grace(settings) + settings.shutdown_timeout
 
 
 def test_the_unit_can_be_right() -> None:
