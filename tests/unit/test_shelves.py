@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from wasessionpool import SessionKey, SessionRecord, StorageError
-from wasessionpool.shelves.directory import SWEEP, DirectoryShelf
+from wasessionpool.shelves.directory import SWEEP, DirectoryShelf, _put_aside
 from wasessionpool.stores.directory import DirectoryStore
 from wasessionpool.testing.clock import FakeClock
 
@@ -98,6 +98,21 @@ async def test_of_two_that_find_it_damaged_one_puts_it_aside(tmp_path: Path) -> 
         assert [key async for key, _ in first.scan("")] == ["first", "second"]
         assert {file.name for file in tmp_path.glob(".pool/*.damaged*")} >= {"pool.db.damaged"}
         assert not list(tmp_path.glob(".pool/*.damaged.1"))
+
+
+def test_what_another_takes_along_is_not_missed_as_it_is_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rename = tmp_path / "pool.db", Path.rename
+    for suffix in ("", "-wal"):
+        path.with_name(path.name + suffix).touch()
+
+    def rename_a_moment_later(file: Path, target: Path) -> Path:
+        path.with_name("pool.db-wal").unlink(missing_ok=True)
+        return rename(file, target)
+
+    monkeypatch.setattr(Path, "rename", rename_a_moment_later)
+    assert [file.name for file in (_put_aside(path), *tmp_path.iterdir())] == ["pool.db.damaged"] * 2
 
 
 async def test_a_file_that_is_removed_is_begun_anew(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -274,7 +274,7 @@ def _put_aside(path: Path) -> Path:
     names = (path.with_name(f"{path.name}.damaged" + (f".{number}" if number else "")) for number in count())
     aside = next(name for name in names if not name.exists())
     for suffix in ("-wal", "-shm", ""):
-        file = path.with_name(path.name + suffix)
-        if file.exists():
-            file.rename(aside.with_name(aside.name + suffix))
+        # Another who had it open may take what is beside it along, as it closes it at this moment.
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     return aside
