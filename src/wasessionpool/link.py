@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -32,20 +33,26 @@ from .links import (
     TypingChanged,
 )
 from .models import DeviceLocation, DisconnectReason, Status
+from .retries import is_final
 from .standing import Standing
 from .state import Signal
 
+logger = logging.getLogger(__name__)
+
 
 class Link:
-    """One link. ``save`` stores the session's record; ``tell`` says why the link ended, before it is closed."""
+    """One link. ``save`` has the session's record stored soon, so that what the link reports is heard meanwhile.
+
+    ``tell`` says why the link ended, before it is closed.
+    """
 
     def __init__(
         self,
         standing: Standing,
         backends: Backends,
         *,
-        save: Callable[[], Awaitable[None]],
-        tell: Callable[[LinkEnded], None],
+        save: Callable[[], object],
+        tell: Callable[[LinkEnded], Awaitable[None]],
     ) -> None:
         self.connection: Connection | None = None
         """The connection once it is live, until it is given up or over."""
@@ -64,25 +71,31 @@ class Link:
             started = await self._backends.starts.turn()
         except ClientOutdated as error:
             end = LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message)
-            self._tell(end)
+            await self._tell(end)
             return end
         if self._standing.record.linked:
             self._begun = self._backends.clock.monotonic()
+        told: LinkEnded | None = None
         try:
             async with self._backends.driver.connect(self._standing.record, device) as connection:
                 end = LinkEnded(reason=DisconnectReason.PUMP_DEAD)
                 with self._scope:
                     end = await self._listen(connection, started)
-                end = self._forced_end or end
+                told = end if is_final(end) else self._forced_end or end
                 self._down()
-                self._tell(end)
-        except WhatsAppPoolError as error:
-            end = LinkEnded(reason=reason_of(error), detail=error.message)
-            self._tell(end)
+                await self._tell(told)
+        except Exception as error:
+            detail = str(error)
+            if not isinstance(error, WhatsAppPoolError):
+                detail = f"{type(error).__name__}, see the log"
+                logger.exception("session %s: the driver failed", self._standing.record.key)
+            if told is None:
+                told = LinkEnded(reason=reason_of(error), detail=detail)
+                await self._tell(told)
         finally:
             self._down()
             started()
-        return end
+        return told
 
     def give_up(self, end: LinkEnded, connection: Connection | None = None) -> None:
         """End the link, of this ``connection`` where one is named; what is over already is left alone."""
@@ -135,7 +148,7 @@ class Link:
             if isinstance(event, LinkUp):
                 self._up(connection)
             if isinstance(event, LinkUp | PairingAccepted):
-                await self._save()
+                self._save()
 
     def _count_start(self) -> None:
         """Count how long the link took to be live; not again after a blip, and not where a person had to pair it."""
@@ -206,7 +219,7 @@ class Link:
                 pass
 
 
-def reason_of(error: WhatsAppPoolError) -> DisconnectReason:
+def reason_of(error: Exception) -> DisconnectReason:
     """Say why a link could not even be opened."""
     match error:
         case StorageError():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import cache
@@ -309,18 +309,30 @@ class WhatsAppSessionPool:
         )
 
     async def disconnect(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and keep the credentials; it stays down until ``create_session``."""
+        """End the link and keep the credentials; it stays down until ``create_session``.
+
+        Raises ``StorageError`` where that cannot be kept for the next pool, and leaves a session that runs as it is;
+        ``SessionLocked`` where another pool runs it.
+        """
         async with self._change(company_id, device) as session:
             if session is not None:
                 await session.disconnect()
 
     async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and begin a new one, whatever ended the last; raises as ``create_session``."""
-        async with self._change(company_id, device) as session:
-            if session is not None:
-                self._open().starts.check()
-                await session.stop()
-                await session.start()
+        """End the link and begin a new one, whatever ended the last, also where the caller is cancelled meanwhile.
+
+        Raises as ``create_session``; a session that could not be started for a ``StorageError`` is tried again each
+        ``revive_interval``.
+        """
+        backends = self._open()
+
+        async def restart() -> None:
+            async with self._change(company_id, device) as session:
+                if session is not None:
+                    backends.starts.check()
+                    await session.restart()
+
+        await self._to_the_end(restart)
 
     async def logout(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Unlink from the phone and erase the credentials; the session stays known as ``logged_out``."""
@@ -415,6 +427,26 @@ class WhatsAppSessionPool:
             return
         async with session.changing:
             yield session if self._sessions.get(key) is session else None
+
+    async def _to_the_end(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Make a change whole, whether its caller still waits or not; raises what it raises, or ``PoolClosed``."""
+        error: Exception | None = PoolClosed("the pool was closed meanwhile")
+        over = anyio.Event()
+
+        async def run() -> None:
+            nonlocal error
+            try:
+                await change()
+                error = None
+            except Exception as raised:  # noqa: BLE001 - it is raised where the caller waits
+                error = raised
+            finally:
+                over.set()
+
+        self._open().tasks.start_soon(run)
+        await over.wait()
+        if error is not None:
+            raise error
 
     async def _start(
         self, session: Supervisor, pairing_number: str | None, asked: dict[str, Any], *, is_new: bool

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Unpack
 
 import anyio
@@ -17,13 +18,14 @@ from .debug_log import debug_log
 from .errors import (
     ClientOutdated,
     DriverError,
+    PoolClosed,
     SessionLocked,
     StorageError,
     WhatsAppPoolError,
 )
 from .idleness import Idleness
 from .inbound import Inbound
-from .link import Link, reason_of
+from .link import Link
 from .links import LinkEnded
 from .messages import OutgoingMessage
 from .models import (
@@ -67,6 +69,7 @@ class Supervisor:
         self.changing = anyio.Lock()
         """Held by who starts, stops or forgets the session, so that each finds it as the last one left it."""
         self._starting = anyio.Lock()
+        self._start_scope: anyio.CancelScope | None = None
         self._saving = anyio.Lock()
         self._retries = Retries(self.standing, backends)
         self._idleness = Idleness(self.standing, backends.settings, backends.clock, busy=lambda: self.sends.asked > 0)
@@ -85,7 +88,8 @@ class Supervisor:
         """Own the session and keep it alive from now on; one that gave up tries anew, one that sleeps wakes.
 
         ``asked`` are fields of its record that shall change. Raises ``SessionLocked`` where another pool runs it,
-        ``StorageError`` where its files cannot be used, ``ClientOutdated`` where the pool may start none any more.
+        ``StorageError`` where its files cannot be used, ``ClientOutdated`` where the pool may start none any more,
+        ``PoolClosed`` where it is closing.
         """
         async with self._starting:
             if not self.running:
@@ -93,12 +97,15 @@ class Supervisor:
                 if self._scope is not None:
                     self._scope.cancel()
                     await self._over.wait()
-                await self._backends.tasks.start(self._run, {**asked, "desired": "running"})
-                return
+                with anyio.CancelScope() as self._start_scope:
+                    if not self._backends.bus.draining:
+                        await self._backends.tasks.start(self._run, {**asked, "desired": "running"})
+                        return
+                raise PoolClosed(f"session {self.key} cannot be started: the pool is closing")
             if asked:
-                self.standing.update(**asked)
-                await self._save()
-            if self.standing.status in (Status.FAILED, Status.SLEEPING):
+                await self._save(**asked)
+            # What ended for good while that was saved stays down: it was not asked for after its end.
+            if self.running and self.standing.status in (Status.FAILED, Status.SLEEPING):
                 self._backends.starts.check()
                 self._rouse()
 
@@ -111,15 +118,52 @@ class Supervisor:
             asked["pairing_number"] = pairing_number
         await self.start(**asked)
 
-    async def autostart(self) -> None:
-        """Start, as at the opening of a pool: what stands in the way is told, not raised."""
+    async def autostart(self, pause: float = 0.0) -> None:
+        """Start after ``pause`` seconds, unless somebody asked otherwise until then: what stands in the way is told."""
+        planned = self.standing.next_retry_at
+        await self._backends.clock.sleep(pause)
+        async with self.changing:
+            # A later failure has an attempt of its own.
+            if self._due and self.standing.next_retry_at == planned:
+                with suppress(WhatsAppPoolError):
+                    await self._start_or_tell()
+
+    async def restart(self) -> None:
+        """Stop and start. Raises as ``start``; files that cannot be used are tried again, as by ``autostart``."""
+        await self.stop()
+        await self._start_or_tell()
+
+    @property
+    def _due(self) -> bool:
+        """Whether nothing runs the session, and it is going to be started by itself."""
+        return not self.running and (
+            self.standing.status is Status.CONNECTING or self.standing.next_retry_at is not None
+        )
+
+    async def _start_or_tell(self) -> None:
+        """Start; what stands in the way is told, and raised."""
+        self.begin()
         try:
-            async with self.changing:
-                await self.start()
+            await self.start()
+        except PoolClosed:
+            raise
         except SessionLocked as error:
             self.standing.locked(error.holder)
+            raise
+        except ClientOutdated as error:
+            self._tell(LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message))
+            raise
         except WhatsAppPoolError as error:
-            self._tell(LinkEnded(reason=reason_of(error), detail=error.message))
+            self._fail(error.message)
+            raise
+
+    def _fail(self, detail: str) -> None:
+        """Say that the session cannot run, whatever its links do; it is started again after ``revive_interval``."""
+        self._tell(LinkEnded(reason=DisconnectReason.STORAGE, detail=detail))
+        pause = self._backends.settings.revive_interval
+        if pause is not None:
+            self.standing.retry_in(pause)
+            self._backends.tasks.start_soon(self.autostart, pause)
 
     def begin(self) -> None:
         """Say that the session is starting."""
@@ -139,20 +183,28 @@ class Supervisor:
 
     async def close(self) -> None:
         """End with the pool; what is being sent may end before, within half of ``shutdown_timeout``."""
+        if self._start_scope is not None:
+            self._start_scope.cancel()
         with anyio.move_on_after(self._backends.settings.shutdown_timeout / 2):
             await self.sends.drain()
         await self.stop(DisconnectReason.SHUTDOWN)
 
     async def disconnect(self) -> None:
-        """End the link, keep the credentials, and stay down until started again."""
-        if self._scope is not None:
-            self.standing.update(desired="stopped")
+        """End the link, keep the credentials, and stay down until started again.
+
+        Raises ``StorageError`` where that cannot be kept for the next pool: then the session goes on as it was.
+        """
+        if self.running:
+            await self._save(desired="stopped")
             await self.stop()
             return
+        await self.stop()
         async with self._owned():
             if self.standing.record.desired == "running":
-                self.standing.update(desired="stopped")
-                await self._save()
+                await self._save(desired="stopped")
+            if self._due:
+                self.standing.link_ended(LinkEnded(reason=DisconnectReason.REQUESTED))
+                await self._save_quietly()
 
     async def logout(self, *, forget: bool = False) -> None:
         """Unlink from the phone and erase the credentials; ``forget`` erases everything else too.
@@ -201,16 +253,13 @@ class Supervisor:
 
     async def send(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
         """Send a message, on a link that is woken for it where it sleeps; returns once WhatsApp acknowledged."""
-        begin, timeout = self._backends.clock.monotonic(), options.get("timeout")
         self._idleness.collecting = False
-        await self._awake(timeout)
-        if timeout is not None:
-            options["timeout"] = timeout - (self._backends.clock.monotonic() - begin)
+        await self._spend(options, self._awake)
         return await self.sends.send(to, message, **options)
 
     async def reply(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
         """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""
-        await self.wait_settled(self._backends.settings.connect_timeout)
+        await self._spend(options, self.wait_settled)
         return await self.send(to, message, **options)
 
     async def call_soon(self, operation: Operation) -> None:
@@ -220,7 +269,7 @@ class Supervisor:
 
     async def call(self, operation: Operation) -> Any:
         """Do ``operation``, as ``send`` does; raises ``DriverError`` where it takes longer than ``send_timeout``."""
-        await self._awake()
+        await self._awake(self._backends.settings.connect_timeout)
         connection = self._live()
         with self._backends.clock.move_on_after(self._backends.settings.send_timeout), self.standing.pulse.asking():
             return await connection.call(operation)
@@ -229,10 +278,18 @@ class Supervisor:
         self._stall(connection, f"{operation.type} hung")
         raise error
 
-    async def _awake(self, timeout: float | None = None) -> None:
-        """Wake the session where it sleeps, and wait until it is awake."""
-        standing, patience = self.standing, self._backends.settings.connect_timeout
-        with self._backends.clock.move_on_after(patience if timeout is None else min(patience, timeout)):
+    async def _spend(self, options: SendOptions, wait: Callable[[float], Awaitable[None]]) -> None:
+        """Wait, at most ``connect_timeout``; a send's own timeout is for that, too, and what is left of it is kept."""
+        clock, patience, timeout = self._backends.clock, self._backends.settings.connect_timeout, options.get("timeout")
+        begin = clock.monotonic()
+        await wait(patience if timeout is None else min(patience, timeout))
+        if timeout is not None:
+            options["timeout"] = timeout - (clock.monotonic() - begin)
+
+    async def _awake(self, patience: float) -> None:
+        """Wake the session where it sleeps, and wait until it is awake, at most ``patience`` seconds."""
+        standing = self.standing
+        with self._backends.clock.move_on_after(patience):
             while standing.status is Status.CONNECTED and self._connection is None:
                 # It is just falling asleep, or was given up.
                 await standing.change()
@@ -292,10 +349,14 @@ class Supervisor:
         stored = await self._backends.store.get(self.key)
         self.standing.record = stored or self.standing.record.blank()
 
-    async def _save(self) -> None:
-        # One after the other: of two at once the older could be the one that stays.
+    async def _save(self, **fields: Any) -> None:
+        """Store the record, with ``fields`` changed, which they are only once that is stored; raises ``StorageError``.
+
+        One at a time, so that the newest is what stays.
+        """
         async with self._saving:
-            await self._backends.store.put(self.standing.record, self._fence)
+            await self._backends.store.put(self.standing.record.model_copy(update=fields), self._fence)
+            self.standing.update(**fields)
 
     async def _save_changes(self) -> None:
         """Save between links, unless the session was given up or forgotten meanwhile."""
@@ -319,9 +380,8 @@ class Supervisor:
                 self._backends.driver.inbox(self.key, device) as inbox,
             ):
                 self.standing.log = log
-                self.standing.update(**asked)
                 # Before there is a group of tasks, out of which an error would come wrapped.
-                await self._save()
+                await self._save(**asked)
                 async with anyio.create_task_group() as acknowledging:
                     if not self.standing.record.linked:
                         acknowledging.start_soon(self._forget_account)
@@ -330,11 +390,15 @@ class Supervisor:
                     acknowledging.start_soon(self.inbound.acknowledge, inbox, self._complain)
                     await self._live_on(ownership, device, inbox, task_status)
                     acknowledging.cancel_scope.cancel()
-        except Exception:
-            if self._scope is None:
+        except Exception as error:
+            if self._scope is None and isinstance(error, WhatsAppPoolError):
                 raise
             logger.exception("session %s: its supervisor failed", self.key)
-            self.standing.apply(Signal.FAILED)
+            detail = f"{type(error).__name__}, see the log"
+            if self._scope is None:
+                raise StorageError(f"session {self.key} cannot be started: {detail}") from error
+            if not self._ending:
+                self._fail(detail)
         finally:
             self._scope, self._ending, self.standing.log = None, False, None
             self._over.set()
@@ -367,10 +431,14 @@ class Supervisor:
             self._scope.cancel()
 
     async def _supervise(self, device: DeviceLocation) -> None:
+        self._retries.restart()
+        self._woken = self._idleness.collecting = False
         end = self._still_banned()
         while True:
             end = end or await self._hold(device)
             await self._save_quietly()
+            if self._ending:
+                return
             pause = self._retries.plan(end)
             if pause is None:
                 self._ending = True
@@ -389,9 +457,10 @@ class Supervisor:
     async def _hold(self, device: DeviceLocation) -> LinkEnded:
         self._wake = anyio.Event()
         self._retries.begin()
-        link = self._link = Link(self.standing, self._backends, save=self._save_quietly, tell=self._tell)
         try:
             async with anyio.create_task_group() as tasks:
+                save = partial(tasks.start_soon, self._save_quietly)
+                link = self._link = Link(self.standing, self._backends, save=save, tell=self._tell_link_end)
                 if self._backends.settings.session_timeout is not None:
                     tasks.start_soon(self._sleep_when_idle, link)
                 end = await link.hold(device)
@@ -414,6 +483,12 @@ class Supervisor:
             case Status.FAILED | Status.RESTRICTED | Status.SLEEPING as status:
                 self._idleness.collecting = self._woken = status is Status.SLEEPING
                 self._retries.resume()
+
+    async def _tell_link_end(self, end: LinkEnded) -> None:
+        self._tell(end)
+        if is_final(end):
+            # At once: closing the link takes its time, and who is killed meanwhile must not begin again.
+            await self._save_quietly()
 
     def _tell(self, end: LinkEnded) -> None:
         self._woken = False

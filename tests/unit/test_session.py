@@ -381,7 +381,7 @@ async def test_a_driver_that_cannot_open_a_link_is_retried(
         assert now.last_error == "the worker ended with signal 6"
 
 
-async def test_a_bug_in_the_driver_fails_the_session_and_nothing_else(
+async def test_a_bug_in_the_driver_ends_a_link_and_nothing_else(
     open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
 ) -> None:
     async def bug(_: FakeLink) -> None:
@@ -390,10 +390,15 @@ async def test_a_bug_in_the_driver_fails_the_session_and_nothing_else(
     async with open_pool() as pool:
         await linked(pool, driver, clock, "other")
         driver.script = bug
-        assert (await pool.create_session(COMPANY)).status is Status.FAILED
-        assert (await pool.get_session_status("other")).status is Status.CONNECTED
-        driver.script = link_up
-        assert (await pool.create_session(COMPANY)).status is Status.CONNECTED
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pool.create_session, COMPANY)
+            await clock.advance(4)
+            now = await status(pool)
+            assert (now.status, now.disconnect_reason) == (Status.RECONNECTING, DisconnectReason.WORKER_CRASHED)
+            assert (await pool.get_session_status("other")).status is Status.CONNECTED
+            driver.script = link_up
+            await clock.advance(1)
+        assert (await status(pool)).status is Status.CONNECTED
 
 
 async def test_disconnect_keeps_the_credentials_and_lasts(
