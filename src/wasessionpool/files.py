@@ -8,6 +8,9 @@ from pathlib import Path
 
 from .errors import StorageError
 
+RECORD = "session.json"
+"""What a session's directory remembers of it, and the fence of who wrote that."""
+
 
 def private_directory(path: Path) -> Path:
     """Create ``path`` and what is missing above it, for the owner only; raises ``StorageError``."""

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import json
+import os
+import resource
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.to_thread import run_sync
+from filelock import FileLock
 
-from wasessionpool import SessionKey, SessionLocked, StorageError
+from wasessionpool import SessionKey, SessionLocked, SessionRecord, StorageError
+from wasessionpool.abc import SessionStore
 from wasessionpool.coordinators import local
 from wasessionpool.coordinators.local import LocalCoordinator
+from wasessionpool.stores.directory import DirectoryStore
+from wasessionpool.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 KEY = SessionKey("962302")
@@ -129,3 +140,127 @@ async def test_who_asks_and_is_held_up_is_taken_for_no_owner(tmp_path: Path, mon
     with held_by_an_asker(tmp_path), pytest.raises(SessionLocked):
         async with coordinator.own(KEY):
             pass
+
+
+async def own_and_write(coordinator: LocalCoordinator, store: SessionStore) -> int:
+    async with coordinator.own(KEY) as ownership:
+        record = SessionRecord(company_id="962302", created_at=datetime(2026, 1, 1, tzinfo=UTC))
+        await store.put(record, ownership.fence)
+    return ownership.fence
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        None,
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"fence": null}',
+        b'{"fence": "x"}',
+        b'{"fence": []}',
+        b'{"fence": 1e999}',
+        b'{"fence": 2}',
+    ],
+    ids=["missing", "empty", "half", "no text", "deep", "null", "text", "list", "infinite", "older"],
+)
+async def test_a_fence_that_the_lock_file_lost_is_that_of_the_record(tmp_path: Path, left: bytes | None) -> None:
+    coordinator, lock = LocalCoordinator(tmp_path), tmp_path / "962302" / "session.lock"
+    async with DirectoryStore(tmp_path) as store:
+        assert [await own_and_write(coordinator, store) for _ in range(5)] == [1, 2, 3, 4, 5]
+        if left is None:
+            lock.unlink()
+        else:
+            lock.write_bytes(left)
+        assert await own_and_write(coordinator, store) == 6
+        lock.with_name("session.json").write_bytes(b"")
+        assert await own_and_write(coordinator, store) == 7
+
+
+async def test_where_the_store_is_elsewhere_the_lock_file_counts(tmp_path: Path) -> None:
+    first, second = LocalCoordinator(tmp_path), LocalCoordinator(tmp_path)
+    async with MemoryStore() as store:
+        async with first.own(KEY):
+            (tmp_path / "962302" / "inbox").touch()
+        assert [await own_and_write(each, store) for each in (second, first, second)] == [2, 3, 4]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let every write into a file fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_lock_that_cannot_be_written_keeps_its_fence(tmp_path: Path) -> None:
+    coordinator, lock = LocalCoordinator(tmp_path), tmp_path / "962302" / "session.lock"
+    async with coordinator.own(KEY):
+        lock.with_name("inbox").touch()
+    lock.write_text(json.dumps({"pid": 10**15, "host": "h" * 300, "fence": 30}))
+    with full_disk(), pytest.raises(StorageError, match=r"cannot lock .*session\.lock: File too large"):
+        async with coordinator.own(KEY):
+            pass
+    async with coordinator.own(KEY) as ownership:
+        assert ownership.fence == 31
+        assert str(coordinator.holder(KEY)).startswith(f"process {os.getpid()} on ")
+
+
+async def test_an_owner_that_leaves_may_take_its_directories_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two steps of ours: between two directories, and between the directories and the file."""
+    mkdir, acquire = Path.mkdir, FileLock.acquire
+    leaves = ["lock", "mkdir", "lock", "mkdir"]
+
+    def make(path: Path, *args: Any, **options: Any) -> None:
+        if path.name == "sales" and leaves[-1:] == ["mkdir"]:
+            leaves.pop()
+            path.parent.rmdir()
+        mkdir(path, *args, **options)
+
+    def take(lock: FileLock) -> None:
+        if leaves[-1:] == ["lock"]:
+            leaves.pop()
+            Path(lock.lock_file).parent.rmdir()
+            raise FileNotFoundError(2, "No such file or directory")
+        acquire(lock)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    monkeypatch.setattr(FileLock, "acquire", take)
+    async with LocalCoordinator(tmp_path).own(SessionKey("962302", "sales")) as ownership:
+        assert ownership.fence == 1
+    assert leaves == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_lock_that_comes_after_asyncio_cancelled_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, begun, goes_on = LocalCoordinator(tmp_path), threading.Event(), threading.Event()
+    acquire = coordinator._acquire
+
+    def acquire_slowly(key: SessionKey, lock: FileLock) -> int:
+        fence = acquire(key, lock)
+        begun.set()
+        assert goes_on.wait(60)
+        return fence
+
+    async def own() -> None:
+        async with coordinator.own(KEY):
+            raise AssertionError("it was cancelled")
+
+    monkeypatch.setattr(coordinator, "_acquire", acquire_slowly)
+    owner = asyncio.create_task(own())
+    assert await run_sync(begun.wait, 60)
+    owner.cancel()
+    await anyio.wait_all_tasks_blocked()
+    assert not owner.done()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await owner
+    assert list(tmp_path.iterdir()) == []

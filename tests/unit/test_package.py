@@ -17,10 +17,10 @@ ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
     "files", "clock", "waiting", "explain", "proxies", "counts", "notices", "metadata",
-    "pacing",
+    "pacing", "threads", "disk",
 }  # fmt: skip
 CORE = {
-    "debug_log", "bus", "inbound", "received", "contacts", "threads", "starts", "drops", "standing", "backends",
+    "debug_log", "bus", "inbound", "received", "contacts", "starts", "drops", "standing", "backends",
     "sending", "link", "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients",
     "restrictions", "statistics", "pulse", "health", "comebacks", "retries", "arrival", "idleness", "pace", "places",
     "kept",

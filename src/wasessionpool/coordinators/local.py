@@ -9,17 +9,18 @@ import os
 import platform
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.to_thread import run_sync
 from filelock import FileLock, Timeout
 
 from ..abc import Ownership
+from ..disk import on_disk
 from ..errors import SessionLocked, StorageError
-from ..files import private_directory
+from ..files import RECORD, private_directory
 from ..models import SessionKey
 
 logger = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class LocalCoordinator:
 
     @asynccontextmanager
     async def own(self, key: SessionKey) -> AsyncIterator[Ownership]:
-        lock, fence = await run_sync(self._acquire, key)
+        path = self._file(key)
+        lock = FileLock(path, timeout=0, thread_local=False, mode=0o600)
         try:
-            yield Ownership(fence)
+            yield Ownership(await on_disk(path.parent, partial(self._acquire, key, lock)))
         finally:
-            with anyio.CancelScope(shield=True):
-                await run_sync(self._release, key, lock)
+            # Kept, since a lock that comes after its caller has left would be nobody's.
+            with anyio.CancelScope(shield=True), suppress(StorageError):
+                await on_disk(path.parent, partial(self._release, path, lock), keep=True)
 
     def holder(self, key: SessionKey) -> str | None:
         """Return who holds the session, or ``None`` where nobody does; raises ``StorageError``."""
@@ -57,25 +60,23 @@ class LocalCoordinator:
     def _file(self, key: SessionKey) -> Path:
         return self.path / key.directory / LOCK
 
-    def _acquire(self, key: SessionKey) -> tuple[FileLock, int]:
-        path = self._file(key)
-        private_directory(path.parent)
-        lock, until = FileLock(path, timeout=0, thread_local=False, mode=0o600), time.monotonic() + PATIENCE
+    def _acquire(self, key: SessionKey, lock: FileLock) -> int:
+        path, until = self._file(key), time.monotonic() + PATIENCE
         try:
-            while not _try(lock):
+            while not _try(lock, path, until):
                 if _is_owned(path) or time.monotonic() >= until:
                     holder = _describe(_read(path))
                     raise SessionLocked(f"session {key} is run by {holder}", holder=holder)
                 time.sleep(AGAIN)
-            fence = int(_read(path).get("fence", 0)) + 1
-            path.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "fence": fence}))
+            fence = max(_fence(path), _fence(path.with_name(RECORD))) + 1
+            _overwrite(path, json.dumps({"pid": os.getpid(), "host": platform.node(), "fence": fence}).encode())
         except OSError as error:
-            lock.release()
             raise StorageError(f"cannot lock {path}: {error.strerror}") from error
-        return lock, fence
+        return fence
 
-    def _release(self, key: SessionKey, lock: FileLock) -> None:
-        path = self._file(key)
+    def _release(self, path: Path, lock: FileLock) -> None:
+        if not lock.is_locked:
+            return
         try:
             if {entry.name for entry in path.parent.iterdir()} <= {LOCK, "devices"}:
                 path.unlink()
@@ -89,11 +90,20 @@ class LocalCoordinator:
             lock.release()
 
 
-def _try(lock: FileLock) -> bool:
+def _try(lock: FileLock, path: Path, until: float) -> bool:
+    """Return whether the lock was taken; an owner that leaves removes empty directories, between any two steps of ours.
+
+    Raises ``StorageError`` and ``OSError``.
+    """
     try:
+        private_directory(path.parent)
         lock.acquire()
     except Timeout:
         return False
+    except (StorageError, FileNotFoundError) as error:
+        if time.monotonic() < until and isinstance(error.__cause__ or error, FileNotFoundError):
+            return False
+        raise
     return True
 
 
@@ -118,9 +128,28 @@ def _is_owned(path: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _fence(path: Path) -> int:
+    """Return the fence that a lock or a record says it has; 0 where it says none."""
+    try:
+        return int(_read(path).get("fence", 0))
+    except (ValueError, TypeError, OverflowError):
+        return 0
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Write where the file lies, since the lock is on it; spaces, not a truncation, hide the rest of what was there.
+
+    Raises ``OSError``.
+    """
+    with path.open("r+b") as file:
+        file.write(content.ljust(os.fstat(file.fileno()).st_size))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _describe(holder: dict[str, Any]) -> str:

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
-from anyio.to_thread import run_sync
 
+from ..disk import on_disk
 from ..errors import StorageError
 from ..files import private_directory
 from .keys import AFTER_ALL, check_key, check_prefix
@@ -66,19 +66,19 @@ class DirectoryShelf:
         self._now = now
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._open = False
 
     async def __aenter__(self) -> Self:
-        self._limiter = anyio.CapacityLimiter(1)
+        self._open = True
         await self._do(lambda _: None)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        limiter, self._limiter = self._limiter, None
+        self._open = False
         with anyio.CancelScope(shield=True):
-            await run_sync(self._close, limiter=limiter)
+            await on_disk(self.path, self._close, keep=True)
 
     async def get(self, key: str) -> bytes | None:
         check_key(key)
@@ -128,9 +128,9 @@ class DirectoryShelf:
         return self._now().timestamp()
 
     async def _do(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        if self._limiter is None:
+        if not self._open:
             raise StorageError("the shelf is not open: enter it with `async with` first")
-        return await run_sync(self._work, operation, limiter=self._limiter)
+        return await on_disk(self.path, partial(self._work, operation))
 
     def _work(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         try:

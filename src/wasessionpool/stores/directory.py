@@ -9,20 +9,21 @@ import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from anyio.to_thread import run_sync
 from pydantic import ValidationError
 
+from ..disk import on_disk
 from ..errors import InvalidCompanyId, StorageError
+from ..files import RECORD as RECORD
 from ..files import private_directory, write_private
 from ..models import DeviceLocation, DisconnectReason, Frozen, SessionKey, SessionRecord
 
 logger = logging.getLogger(__name__)
 
-RECORD = "session.json"
 KEYS = "auth_info"
 INBOX = "inbox"
 LOG = "debug.log"
@@ -60,7 +61,7 @@ class DirectoryStore:
         self.path = Path(path).absolute()
 
     async def __aenter__(self) -> Self:
-        await run_sync(self._prepare)
+        await on_disk(self.path, self._prepare)
         return self
 
     async def __aexit__(
@@ -69,17 +70,18 @@ class DirectoryStore:
         return
 
     async def get(self, key: SessionKey) -> SessionRecord | None:
-        return await run_sync(self._load, key)
+        return await on_disk(self._directory(key), partial(self._load, key))
 
     async def put(self, record: SessionRecord, fence: int) -> None:
-        await run_sync(self._write, record, fence)
+        await on_disk(self._directory(record.key), partial(self._write, record, fence))
 
     async def delete(self, key: SessionKey) -> None:
-        await run_sync(self._delete, key)
+        directory = self._directory(key)
+        await on_disk(directory, partial(_remove, directory, OWN))
 
     async def records(self) -> AsyncIterator[SessionRecord]:
         found = []
-        for key in await run_sync(lambda: list(self.known())):
+        for key in await on_disk(self.path, lambda: list(self.known())):
             try:
                 record = await self.get(key)
             except (StorageError, InvalidCompanyId) as error:
@@ -96,9 +98,8 @@ class DirectoryStore:
     @asynccontextmanager
     async def device(self, key: SessionKey) -> AsyncIterator[DeviceLocation]:
         directory = self._directory(key)
-        keys = await run_sync(private_directory, directory / KEYS)
-        await run_sync(_remove, directory, [TEMPORARY])
-        yield DeviceLocation(keys / "device.db", directory / INBOX, directory / LOG)
+        await on_disk(directory, partial(_make_room, directory))
+        yield DeviceLocation(directory / KEYS / "device.db", directory / INBOX, directory / LOG)
 
     def known(self) -> Iterator[SessionKey]:
         """Return every session that has a record, in order, readable or not; blocks for as long as the disk does."""
@@ -203,8 +204,10 @@ class DirectoryStore:
         content = _Page(fence=fence, record=record).model_dump_json(indent=2)
         write_private(path, content.encode() + b"\n")
 
-    def _delete(self, key: SessionKey) -> None:
-        _remove(self._directory(key), OWN)
+
+def _make_room(directory: Path) -> None:
+    private_directory(directory / KEYS)
+    _remove(directory, [TEMPORARY])
 
 
 def _remove(directory: Path, patterns: Iterable[str]) -> None:
