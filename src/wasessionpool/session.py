@@ -130,6 +130,7 @@ class Supervisor:
 
     async def restart(self) -> None:
         """Stop and start. Raises as ``start``; files that cannot be used are tried again, as by ``autostart``."""
+        self._backends.starts.check()
         await self.stop()
         await self._start_or_tell()
 

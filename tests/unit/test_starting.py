@@ -288,8 +288,34 @@ async def test_attempts_to_start_do_not_multiply(open_pool: OpenPool, store: Sto
         assert tried == 2
 
 
-async def test_a_restart_is_whole_also_where_its_caller_is_cancelled(
-    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock
+@pytest.mark.parametrize(
+    ("name", "then", "linked"),
+    [
+        ("restart", [Status.CONNECTED], True),
+        ("disconnect", [Status.DISCONNECTED], True),
+        ("logout", [Status.LOGGED_OUT], False),
+        ("delete_session", [], None),
+    ],
+)
+async def test_a_change_is_whole_also_where_its_caller_is_cancelled(
+    open_pool: OpenPool, store: Store, clock: FakeClock, name: str, then: list[Status], linked: bool | None
+) -> None:
+    async with open_pool(store) as pool:
+        await clock.advance()
+        store.slow = 10.0
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(getattr(pool, name), COMPANY)
+            await clock.advance(1)
+            tasks.cancel_scope.cancel()
+        assert store.slow == 0
+        await clock.advance(10)
+        assert [now.status for now in await pool.get_sessions()] == then
+        record = await store.get(KEY)
+        assert (record and record.linked) == linked
+
+
+async def test_a_change_that_fails_when_its_caller_has_left_is_logged(
+    open_pool: OpenPool, store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_pool(store) as pool:
         await clock.advance()
@@ -298,8 +324,30 @@ async def test_a_restart_is_whole_also_where_its_caller_is_cancelled(
             tasks.start_soon(pool.restart, COMPANY)
             await clock.advance(1)
             tasks.cancel_scope.cancel()
+        store.error = full()
         await clock.advance(10)
-        assert ((await status(pool)).status, len(driver.links)) == (Status.CONNECTED, 2)
+    assert f"session {COMPANY}: no space left on device" in caplog.text
+
+
+async def test_a_change_that_the_pools_end_cuts_off_is_told(
+    open_pool: OpenPool, store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    async def delete(pool: WhatsAppSessionPool) -> None:
+        with pytest.raises(PoolClosed) as caught:
+            await pool.delete_session(COMPANY)
+        told.append(caught.value.message)
+
+    async def hang(_: SessionKey) -> None:
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks, open_pool(store) as pool:
+        await clock.advance()
+        monkeypatch.setattr(store, "delete", hang)
+        tasks.start_soon(delete, pool)
+        await clock.advance()
+    assert told == ["the pool was closed meanwhile"]
 
 
 async def test_a_restart_without_storage_is_tried_again(open_pool: OpenPool, store: Store, clock: FakeClock) -> None:
