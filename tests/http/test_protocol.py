@@ -223,3 +223,19 @@ async def test_a_body_that_does_not_come_ends_the_connection(tmp_path: Path) -> 
                     said += await stream.receive()
         assert said.startswith(b"HTTP/1.1 408 ")
         assert b'"code":"request_timeout"' in said
+
+
+async def test_a_body_of_another_type_is_read_before_it_is_refused(tmp_path: Path) -> None:
+    pool = WhatsAppSessionPool(PoolSettings(session_path=tmp_path / "sessions"))
+    path, key = "/api/whatsapp/sessions HTTP/1.1\r\nHost: x\r\n", f"X-API-Key: {KEY}\r\n"
+    async with serve(create_app(pool, keys=[KEY])) as address:
+        stream = await anyio.connect_tcp("127.0.0.1", int(address.rpartition(":")[2]))
+        async with stream:
+            await stream.send(f"POST {path}{key}Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n".encode())
+            await stream.send(b"{}")
+            await stream.send(f"GET {path}{key}Connection: close\r\n\r\n".encode())
+            said = b""
+            with pytest.raises(anyio.EndOfStream):
+                while True:
+                    said += await stream.receive()
+        assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"415", b"200"]

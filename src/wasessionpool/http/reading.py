@@ -33,10 +33,6 @@ async def read_json(
     timeout: float = BODY_TIMEOUT,
 ) -> tuple[bytes, Any]:
     """Return the body and what it says; raises ``HttpError`` 408, 413, 415 or 422."""
-    if not _is_json(content_type):
-        raise HttpError(
-            415, "unsupported_media_type", "The body has to be JSON: Content-Type: application/json", headers=_CLOSE
-        )
     if content_length is not None and content_length.isdecimal() and int(content_length[:20]) > limit:
         raise _too_large(limit)
     content = bytearray()
@@ -47,6 +43,9 @@ async def read_json(
                 raise _too_large(limit)
     if scope.cancelled_caught:
         raise HttpError(408, "request_timeout", f"The body did not come within {timeout:g} s", headers=_CLOSE)
+    if not _is_json(content_type):
+        # Only now: a connection that is closed before the body was read may take the answer with it.
+        raise HttpError(415, "unsupported_media_type", "The body has to be JSON: Content-Type: application/json")
     return bytes(content), _parsed(content)
 
 
