@@ -20,12 +20,15 @@ BATCH = 64
 RETRY = 5.0
 """Seconds until an inbox that could not be used is tried again."""
 
+WELCOME = 60.0
+"""Seconds of a session's run within which nothing is trimmed: who subscribes only then gets all that waited."""
+
 
 class Inbound:
     """Outlives the links and runs of one session, so that what a handler still works on is not handed over twice.
 
     A message is acknowledged once every durable handler is done with it; where there is none, once a subscriber has
-    it. One that nobody wants stays for who may come, the newest ``keep`` of them.
+    it. One that nobody wants stays for who may come: all of them for ``WELCOME``, then the newest ``keep``.
     """
 
     def __init__(self, standing: Standing, bus: Bus, received: Received, *, keep: int) -> None:
@@ -49,6 +52,8 @@ class Inbound:
     async def run(self, inbox: Inbox, report: Callable[[StorageError], None]) -> None:
         """Hand over what comes, until cancelled; ``report`` hears of an inbox that cannot be read."""
         position, passed_over, subscriptions = 0, False, self._bus.subscriptions
+        clock = self._bus.clock
+        trims_from = clock.monotonic() + WELCOME
         while True:
             self._reading = True
             pause: tuple[Callable[[], Awaitable[object]], ...] = ()
@@ -60,12 +65,15 @@ class Inbound:
                     passed_over |= not await self._hand_over(item)
                     position = item.number
                 if not items:
-                    if passed_over:
-                        self._counts.messages_expired += await inbox.trim(self._keep)
                     pause = inbox.changed, partial(self._bus.subscribed, subscriptions)
+                    if passed_over and (early := trims_from - clock.monotonic()) > 0:
+                        pause = *pause, partial(clock.sleep, early)
+                    elif passed_over and subscriptions == self._bus.subscriptions:
+                        expired = await inbox.trim(self._keep)
+                        self._counts.messages_expired += expired
             except StorageError as error:
                 report(error)
-                pause = (partial(self._bus.clock.sleep, RETRY),)
+                pause = (partial(clock.sleep, RETRY),)
             if pause:
                 self._reading = False
                 self._notify()

@@ -120,6 +120,7 @@ async def test_what_arrives_meanwhile_is_kept_for_the_application(
         link.up()
 
     monkeypatch.setattr(FakeInbox, "trim", watched)
+    monkeypatch.setattr("wasessionpool.inbound.WELCOME", 0.0)
     driver = FakeDriver(script)
     place = SessionPath(PoolSettings(session_path=sessions, autostart=False, inbox_keep=1), driver=driver)
     await place.send(KEY, ANN, to_message("Hello"), timeout=30)

@@ -15,7 +15,7 @@ from wasessionpool import ConfigurationError, DisconnectReason, PoolSettings, St
 from wasessionpool.bus import DURABLE_ATTEMPTS, INBOUND_ROOM
 from wasessionpool.errors import AccountRestricted, RecipientRestricted
 from wasessionpool.events import ErrorEvent, Event, MessageEvent, PresenceEvent, TypingEvent
-from wasessionpool.inbound import BATCH, RETRY
+from wasessionpool.inbound import BATCH, RETRY, WELCOME
 from wasessionpool.links import (
     InboxBlocked,
     InboxItem,
@@ -102,7 +102,7 @@ async def test_without_a_subscriber_the_newest_are_kept_for_who_comes(
     async with silent_pool(inbox_keep=3) as pool:
         for number in range(5):
             driver.link.receive(str(number))
-        await clock.advance()
+        await clock.advance(WELCOME)
         assert len(inbox.items) == 3
         assert inbox.acknowledged == []
         assert (await pool.get_metrics()).messages_expired == 2
@@ -110,6 +110,52 @@ async def test_without_a_subscriber_the_newest_are_kept_for_who_comes(
             await clock.advance()
             assert [(await anext(events)).text for _ in range(3)] == ["2", "3", "4"]  # type: ignore[union-attr]
         assert inbox.items == []
+
+
+async def test_who_subscribes_soon_after_a_start_gets_all_that_waited(
+    silent_pool: OpenSilentPool, driver: FakeDriver, inbox: FakeInbox, clock: FakeClock
+) -> None:
+    handler = Handler()
+    handler.gate.set()
+    async with silent_pool():
+        for number in range(5):
+            driver.link.receive(str(number))
+        await clock.advance(WELCOME - 1)
+    async with silent_pool(inbox_keep=3) as pool:
+        await clock.advance(WELCOME - 1)
+        driver.link.receive("5")
+        await clock.advance()
+        pool.on("message", durable=True)(handler)
+        await clock.advance(WELCOME)
+        assert (handler.texts, inbox.items) == ([str(number) for number in range(6)], [])
+        assert (await pool.get_metrics()).messages_expired == 0
+
+
+async def test_who_subscribes_while_the_inbox_is_read_finds_it_untrimmed(
+    silent_pool: OpenSilentPool,
+    driver: FakeDriver,
+    inbox: FakeInbox,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, handler = inbox.read, Handler()
+    handler.gate.set()
+
+    async with silent_pool(inbox_keep=3) as pool:
+        await clock.advance(WELCOME)
+
+        async def read_then_subscribe(after: int, limit: int) -> Sequence[InboxItem]:
+            found = await read(after, limit)
+            if after and not found and not pool.backends.bus.subscriptions:
+                pool.on("message", durable=True)(handler)
+            return found
+
+        monkeypatch.setattr(inbox, "read", read_then_subscribe)
+        for number in range(5):
+            driver.link.receive(str(number))
+        await clock.advance()
+        assert (handler.texts, inbox.items) == ([str(number) for number in range(5)], [])
+        assert (await pool.get_metrics()).messages_expired == 0
 
 
 async def test_what_nobody_subscribed_to_is_accounted_for_once(
