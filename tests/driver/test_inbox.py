@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from wasessionpool.drivers.neonize import inbox
@@ -23,6 +27,7 @@ from wasessionpool.models import Contact, InboundMessage
 
 pytestmark = pytest.mark.anyio
 BOB = Contact(id="79001234567@s.whatsapp.net")
+PATIENCE = 20.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OpenReader = Callable[[], AbstractAsyncContextManager[InboxReader]]
 
@@ -101,6 +106,83 @@ async def test_what_came_before_is_no_news(
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("select count(*) from known").fetchone() == (1,)
         again.close()
+
+
+class Work:
+    """A reader's call whose caller is cancelled by asyncio, and which goes on in its thread until it is let."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.gate, self.ended = (threading.Event() for _ in range(3))
+        self.found: object = None
+        read = inbox._read
+
+        def work(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, str, str]]:
+            self.begun.set()
+            try:
+                assert self.gate.wait(PATIENCE)
+                self.found = len(rows := read(connection, after, limit))
+            except sqlite3.Error as error:
+                self.found = error
+                raise
+            finally:
+                self.ended.set()
+            return rows
+
+        monkeypatch.setattr(inbox, "_read", work)
+
+    async def begin(self, reader: InboxReader) -> None:
+        caller = asyncio.create_task(reader.read(0, 100))
+        assert await anyio.to_thread.run_sync(self.begun.wait, PATIENCE)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_call_whose_caller_was_cancelled_has_the_file_to_itself_until_it_ends(
+    writer: InboxWriter, open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_reader() as reader:
+        receive(writer, message(1))
+        work, delete, next_began = Work(monkeypatch), inbox._delete, threading.Event()
+
+        def note(*arguments: Any, **options: Any) -> None:
+            next_began.set()
+            delete(*arguments, **options)
+
+        monkeypatch.setattr(inbox, "_delete", note)
+        await work.begin(reader)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader.acknowledge, [1])
+            assert not await anyio.to_thread.run_sync(next_began.wait, 0.2)
+            work.gate.set()
+        assert (next_began.is_set(), work.found) == (True, 1)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("turn", [PATIENCE, 0.05], ids=["waited for", "left to it"])
+async def test_closing_leaves_the_file_to_a_call_whose_caller_was_cancelled(
+    writer: InboxWriter, open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch, turn: float
+) -> None:
+    monkeypatch.setattr(inbox, "TURN", turn)
+    async with open_reader() as reader:
+        receive(writer, message(1))
+        work = Work(monkeypatch)
+        await work.begin(reader)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reader.close)
+            if turn < PATIENCE:
+                with pytest.raises(StorageError, match=r"an earlier call has been at work for more than 0\.05 s"):
+                    await reader.trim(0)
+            else:
+                assert not await anyio.to_thread.run_sync(work.ended.wait, 0.2)
+            work.gate.set()
+        assert await anyio.to_thread.run_sync(work.ended.wait, PATIENCE)
+        assert work.found == 1
+        monkeypatch.setattr(inbox, "TURN", PATIENCE)
+        with pytest.raises(StorageError, match="it is closed"):
+            await reader.trim(0)
+        assert reader._connection is None
 
 
 async def test_what_is_not_converted_yet_holds_back_what_follows(writer: InboxWriter, open_reader: OpenReader) -> None:
