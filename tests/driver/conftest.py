@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,26 @@ CASES_OPTIONS = (
     "-W",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
+
+
+class ThreadLimit:
+    """Starts no thread that ``refuses`` is true of, as the system does where there are too many."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.refuses: Callable[[threading.Thread], bool] = lambda _: False
+        start = threading.Thread.start
+
+        def limited(thread: threading.Thread) -> None:
+            if self.refuses(thread):
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+@pytest.fixture
+def thread_limit(monkeypatch: pytest.MonkeyPatch) -> ThreadLimit:
+    return ThreadLimit(monkeypatch)
 
 
 def run_cases(name: str) -> None:

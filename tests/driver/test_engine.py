@@ -22,8 +22,10 @@ from wasessionpool.drivers.neonize.hosted import Hosted
 from wasessionpool.drivers.neonize.inbox import InboxWriter
 from wasessionpool.drivers.neonize.lease import Lease
 from wasessionpool.drivers.neonize.wire import Happened, Log, Over, Report, Start, Stored
-from wasessionpool.links import InboxBlocked
-from wasessionpool.models import Contact
+from wasessionpool.links import InboxBlocked, LinkEnded
+from wasessionpool.models import Contact, DisconnectReason
+
+from .conftest import ThreadLimit
 
 NAME = "a:main:1"
 PATIENCE = 20.0
@@ -54,6 +56,7 @@ class FakeLibrary:
         self.running, self.may_open, self.stopped = (threading.Event() for _ in range(3))
         self.on_event: Callable[..., None] = lambda *_: None
         self.opened = False
+        self.disconnected: set[bytes] = set()
         self.may_open.set()
 
     def callbacks(self, _qr: object, _status: object, on_event: Callable[..., None], _log: object) -> tuple[()]:
@@ -68,8 +71,8 @@ class FakeLibrary:
         assert self.stopped.wait(PATIENCE)
         return ""
 
-    def disconnect(self, _key: bytes) -> None:
-        pass
+    def disconnect(self, key: bytes) -> None:
+        self.disconnected.add(key)
 
     def stop(self, _key: bytes) -> None:
         if self.opened:
@@ -120,6 +123,14 @@ def hosted(engine: Engine, begin: Start) -> Hosted:
 
 def is_over(report: Report) -> bool:
     return isinstance(report, Over)
+
+
+def ends(reports: Reports) -> list[tuple[DisconnectReason, str | None]]:
+    return [
+        (report.event.reason, report.event.detail)
+        for report in reports.all
+        if isinstance(report, Happened) and isinstance(report.event, LinkEnded)
+    ]
 
 
 def is_blocked(report: Report) -> bool:
@@ -241,10 +252,11 @@ def test_what_a_session_takes_after_it_was_given_up_is_given_back(
 
 
 def test_messages_that_could_not_be_made_readable_are_tried_again(
-    engine: Engine, reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread_limit: ThreadLimit
 ) -> None:
     monkeypatch.setattr("wasessionpool.drivers.neonize.intake.CONVERT_RETRY", 0.02)
     session = hosted(engine, start(tmp_path))
+    thread_limit.refuses = lambda _: True
     usual, failures = InboxWriter.convert, iter(range(3))
 
     def convert(writer: InboxWriter, *arguments: Any) -> None:
@@ -275,3 +287,51 @@ def test_an_end_does_not_wait_for_messages_that_cannot_be_made_readable(
     engine.stop(NAME)
     assert reports.wait(is_over)
     assert stored(begin) == 1
+
+
+def test_a_session_that_gets_no_thread_ends_alone_and_can_be_started_again(
+    engine: Engine, reports: Reports, tmp_path: Path, thread_limit: ThreadLimit
+) -> None:
+    begin = start(tmp_path)
+    thread_limit.refuses = lambda _: True
+    engine.start(begin)
+    assert reports.wait(is_over)
+    assert ends(reports) == [(DisconnectReason.WORKER_CRASHED, "the worker is at a limit: can't start new thread")]
+    thread_limit.refuses = lambda _: False
+    assert library_of(engine).disconnected == set()
+    hosted(engine, begin)
+    engine.stop(NAME)
+    assert reports.wait(lambda _: sum(map(is_over, reports.all)) == 2)
+
+
+def test_a_session_is_stopped_also_where_its_stop_gets_no_thread(
+    engine: Engine, reports: Reports, tmp_path: Path, thread_limit: ThreadLimit
+) -> None:
+    hosted(engine, start(tmp_path))
+    thread_limit.refuses = lambda _: True
+    engine.stop(NAME)
+    assert reports.wait(is_over)
+    assert library_of(engine).stopped.is_set()
+
+
+def test_at_a_parting_every_session_that_gets_a_thread_closes_its_line(
+    engine: Engine, tmp_path: Path, thread_limit: ThreadLimit
+) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        hosted(engine, start(tmp_path / str(number), session=f"a:main:{number}"))
+    refusals = iter([False, True])
+    thread_limit.refuses = lambda _: next(refusals, False)
+    engine.part(PATIENCE)
+    assert library_of(engine).disconnected == {b"a:main:0", b"a:main:2"}
+
+
+def test_a_code_that_gets_no_thread_ends_the_pairing(
+    engine: Engine, reports: Reports, tmp_path: Path, thread_limit: ThreadLimit
+) -> None:
+    session = hosted(engine, start(tmp_path, pairing=True, pairing_number="79001234567"))
+    thread_limit.refuses = lambda _: True
+    engine._pump.put(lambda: engine._offer(session, "code", 0.0))
+    assert reports.wait(is_over)
+    detail = "no code: the worker is at a limit: can't start new thread"
+    assert ends(reports) == [(DisconnectReason.PAIRING_FAILED, detail)]

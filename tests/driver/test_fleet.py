@@ -19,6 +19,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+import wasessionpool
 from wasessionpool.addresses import Address
 from wasessionpool.drivers.neonize import NeonizeDriver, process
 from wasessionpool.drivers.neonize import driver as driver_module
@@ -50,6 +51,18 @@ def odd(name, package=None):
 importlib.import_module = odd
 """
 
+NO_THREAD = """
+import threading
+from wasessionpool.drivers.neonize.worker import main
+start = threading.Thread.start
+def limited(thread):
+    if thread.name == "vitals":
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = limited
+main()
+"""
+
 
 @pytest.fixture
 async def driver() -> AsyncIterator[NeonizeDriver]:
@@ -63,7 +76,7 @@ def worker(tmp_path: Path) -> WorkerFactory:
 
     def make(code: str, **options: Any) -> NeonizeDriver:
         (tmp_path / "odd_worker.py").write_text(textwrap.dedent(code))
-        environment = NOWHERE | {"PYTHONPATH": str(tmp_path)}
+        environment = NOWHERE | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(wasessionpool.__file__).parents[1]}"}
         return NeonizeDriver(worker_module="odd_worker", environment=environment, **options)
 
     return make
@@ -78,6 +91,15 @@ async def test_without_a_network(driver: NeonizeDriver, session: SessionFactory)
     ended = await end_of(session(), driver)
     assert ended.reason is DisconnectReason.NETWORK
     assert "connection refused" in (ended.detail or "")
+
+
+async def test_a_worker_that_gets_no_threads_dies_at_its_start_and_says_why(
+    worker: WorkerFactory, session: SessionFactory
+) -> None:
+    async with worker(NO_THREAD) as driver:
+        ended = await end_of(session(), driver)
+    assert ended.reason is DisconnectReason.WORKER_CRASHED
+    assert "can't start new thread" in (ended.detail or "")
 
 
 async def test_a_file_that_is_no_database(driver: NeonizeDriver, session: SessionFactory) -> None:

@@ -66,6 +66,19 @@ def test_what_may_wait_is_drawn_once_for_all(monkeypatch: pytest.MonkeyPatch) ->
     assert drawn == [PAUSE, 3 * PAUSE]
 
 
+def test_what_may_wait_longer_is_drawn_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    pump, soon, late = Pump(print), threading.Event(), threading.Event()
+    pump.draw_later(lambda: bool(late.set()), 1.0)
+    pump.draw_later(lambda: bool(soon.set()))
+    clock.now = PAUSE
+    assert soon.wait(TIMEOUT)
+    assert not late.is_set()
+    clock.now = 1.0
+    assert late.wait(TIMEOUT)
+
+
 def test_what_may_wait_gets_its_turn_beside_a_source_that_never_ends() -> None:
     pump, done = Pump(print), threading.Event()
     pump.draw(lambda: not done.is_set())

@@ -16,6 +16,8 @@ from wasessionpool.drivers.neonize.engine import Engine
 from wasessionpool.drivers.neonize.wire import REPORTS, Answer, FrameDecoder, Perform, Report, SendText, encode
 from wasessionpool.drivers.neonize.worker import Channel, Readers
 
+from .conftest import ThreadLimit
+
 
 class Application:
     """The application's end, and in place of the engine what does its calls: each ends when it is told to."""
@@ -76,3 +78,21 @@ def test_a_call_too_many_is_refused(application: Application, monkeypatch: pytes
     assert isinstance(answer, Answer)
     assert answer.failure is not None
     assert (answer.call, answer.failure.detail) == (3, "too many calls hang")
+
+
+def test_a_call_for_which_no_thread_is_left_to_read_on_is_refused_and_the_reading_goes_on(
+    application: Application, thread_limit: ThreadLimit
+) -> None:
+    application.ask(1)
+    assert application.begun.get(timeout=10)[0] == 1
+    thread_limit.refuses = lambda _: True
+    decoder = FrameDecoder[Report](REPORTS)
+    for number in (2, 3):
+        application.ask(number)
+        [answer] = decoder.feed(application.socket.recv(1000))
+        assert isinstance(answer, Answer)
+        assert answer.failure is not None
+        assert (answer.call, answer.failure.detail) == (number, "the worker is at a limit: can't start new thread")
+    thread_limit.refuses = lambda _: False
+    application.ask(4)
+    assert application.begun.get(timeout=10)[0] == 4

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,7 @@ class Engine:
         self._callbacks = self._library.callbacks(self._on_qr, self._on_status, self._on_event, self._on_log)
         _forever.append(self._callbacks)
         self._pump = Pump(lambda error: self._count(f"faults of the pump: {type(error).__name__}", logging.ERROR))
+        self._last_resort = Pump(lambda error: self._count(f"faults of stops: {type(error).__name__}", logging.ERROR))
 
     def start(self, start: Start) -> None:
         """Host a session, on a thread of its own: ``Neonize`` blocks for as long as the session lives.
@@ -127,6 +129,14 @@ class Engine:
         usual = threading.stack_size(SESSION_STACK)
         try:
             threading.Thread(target=self._run, args=(session,), name=start.session, daemon=True).start()
+        except RuntimeError as error:
+            # The end of this session alone: the others have their threads.
+            session.stopping.set()
+            session.returned.set()
+            session.started.set()
+            ended = LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail=f"the worker is at a limit: {error}")
+            self._pump.put(partial(self._say, session, ended))
+            self._leave(session)
         finally:
             threading.stack_size(usual)
 
@@ -150,14 +160,16 @@ class Engine:
     def part(self, timeout: float) -> None:
         """Close every line and store what was acknowledged on it, within ``timeout`` seconds, whatever Go is doing."""
         sessions = list(self._hosted.values())
-        parting = [
-            threading.Thread(target=self._quieten, args=(session,), name="parting", daemon=True) for session in sessions
-        ]
         for session in sessions:
             session.stopping.set()
         deadline = time.monotonic() + timeout
-        for thread in parting:
-            thread.start()
+        parting = []
+        for session in sessions:
+            thread = threading.Thread(target=self._quieten, args=(session,), name="parting", daemon=True)
+            # Who gets none loses what was to come; the others do not.
+            with suppress(RuntimeError):
+                thread.start()
+                parting.append(thread)
         for thread in parting:
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -232,7 +244,12 @@ class Engine:
         self._say(session, session.offered(code, at))
         if session.wants_code:
             # WhatsApp may take up to 75 s to answer.
-            threading.Thread(target=self._ask_for_code, args=(session,), name="pairing code", daemon=True).start()
+            asking = threading.Thread(target=self._ask_for_code, args=(session,), name="pairing code", daemon=True)
+            try:
+                asking.start()
+            except RuntimeError as error:
+                failure = Failure(kind="failed", detail=f"the worker is at a limit: {error}")
+                self._say(session, session.code_answered(failure, time.monotonic()))
 
     def _ask_for_code(self, session: Hosted) -> None:
         outcome: str | Failure = Failure(kind="not_connected", detail="the session has ended")
@@ -396,7 +413,11 @@ class Engine:
             if session.stopping.is_set():
                 return
             session.stopping.set()
-        threading.Thread(target=self._end, args=(session,), name="stop", daemon=True).start()
+        try:
+            threading.Thread(target=self._end, args=(session,), name="stop", daemon=True).start()
+        except RuntimeError:
+            # A thread that there is, which ends them one after another.
+            self._last_resort.put(partial(self._end, session))
 
     def _end(self, session: Hosted) -> None:
         early = not session.started.is_set()

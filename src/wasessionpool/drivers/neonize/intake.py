@@ -48,7 +48,7 @@ class Intake:
         self._stopping = stopping
         self._storing = False
         self._stored_at = 0.0
-        self._store_failing = self._convert_failing = self._retrying = False
+        self._store_failing = self._convert_failing = False
 
     @property
     def stored_at(self) -> float:
@@ -89,7 +89,8 @@ class Intake:
             if not self._convert_failing:
                 self._convert_failing = True
                 self._blocked(_unwritable(error))
-            self._retry()
+            if not self._stopping.is_set():
+                self._pump.draw_later(self._draw, CONVERT_RETRY)
             return 0
         self._convert_failing = False
         return len(rows)
@@ -104,18 +105,6 @@ class Intake:
         except sqlite3.Error as error:
             return _unwritable(error)
         return InboxBlocked(code="backlog_full", detail="the inbox is full; WhatsApp has to wait until it is read")
-
-    def _retry(self) -> None:
-        if self._retrying or self._stopping.is_set():
-            return
-        self._retrying = True
-        timer = threading.Timer(CONVERT_RETRY, self._try_again)
-        timer.daemon = True
-        timer.start()
-
-    def _try_again(self) -> None:
-        self._retrying = False
-        self._pump.draw(self._draw)
 
 
 def _unwritable(error: sqlite3.Error) -> InboxBlocked:

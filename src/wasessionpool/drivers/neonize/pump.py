@@ -26,7 +26,7 @@ class Pump:
         self._changed = threading.Condition()
         self._urgent: deque[Callable[[], None]] = deque()
         self._sources: dict[Callable[[], bool], None] = {}
-        self._later: dict[Callable[[], bool], None] = {}
+        self._later: dict[Callable[[], bool], float] = {}
         self._due = math.inf
         threading.Thread(target=self._run, name="pump", daemon=True).start()
 
@@ -44,12 +44,12 @@ class Pump:
                 self._sources[source] = None
                 self._changed.notify_all()
 
-    def draw_later(self, source: Callable[[], bool]) -> None:
-        """Draw from ``source`` within ``PAUSE``."""
+    def draw_later(self, source: Callable[[], bool], delay: float = PAUSE) -> None:
+        """Draw from ``source`` within ``delay`` seconds, at most ``PAUSE`` earlier."""
         with self._changed:
-            self._later[source] = None
-            if self._due == math.inf:
-                self._due = time.monotonic() + PAUSE
+            due = self._later[source] = min(time.monotonic() + delay, self._later.get(source, math.inf))
+            if due < self._due:
+                self._due = due
                 self._changed.notify_all()
 
     def _run(self) -> None:
@@ -71,10 +71,11 @@ class Pump:
 
     def _wait_is_over(self) -> bool:
         """Let in what has waited its moment, and say whether there is anything to do."""
-        if time.monotonic() >= self._due:
+        if (now := time.monotonic()) >= self._due:
             # However much the others have in store: it takes its turn among them.
-            self._sources.update(self._later)
-            self._later, self._due = {}, math.inf
+            self._sources.update((source, None) for source, due in self._later.items() if due <= now + PAUSE)
+            self._later = {source: due for source, due in self._later.items() if due > now + PAUSE}
+            self._due = min(self._later.values(), default=math.inf)
         return bool(self._urgent or self._sources)
 
     def _drawing(self, source: Callable[[], bool]) -> Callable[[], None]:

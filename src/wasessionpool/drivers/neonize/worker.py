@@ -91,24 +91,25 @@ class Readers:
 
     def run(self) -> None:
         """Read, and never return."""
-        turn = threading.Lock()
-        turn.acquire()
+        self._serve(threading.Lock())
+
+    def _serve(self, turn: threading.Lock) -> None:
         while True:
-            call = self._next_call()
-            self._hand_over()
-            call()
-            # The last to rest is the first to read again: its memory is still in the processor's caches.
-            self._resting.append(turn)
             turn.acquire()
+            call = self._next_call()
+            # The last to rest is the first to read again: its memory is still in the processor's caches.
+            self._resting.pop().release()
+            call()
+            self._resting.append(turn)
 
     def _next_call(self) -> Callable[[], None]:
+        """Return the next call that was admitted; another thread rests then, to read on."""
         try:
             for command in self._commands:
                 if not isinstance(command, Perform):
                     _obey(self._engine, command)
-                elif not self._resting and self._threads == CALL_THREADS:
-                    failure = Failure(kind="failed", detail="too many calls hang")
-                    self._channel.send(Answer(call=command.call, failure=failure))
+                elif (reason := self._lacks_reader()) is not None:
+                    self._channel.send(Answer(call=command.call, failure=Failure(kind="failed", detail=reason)))
                 elif call := self._engine.admit(command):
                     return call
         except FrameError as error:
@@ -117,12 +118,21 @@ class Readers:
             self._channel.send(Refused(kind="driver", detail=f"{type(error).__name__}: {error}"))
         os._exit(1)
 
-    def _hand_over(self) -> None:
+    def _lacks_reader(self) -> str | None:
+        """Say why no other thread could read on, if that is so."""
+        if self._resting:
+            return None
+        if self._threads == CALL_THREADS:
+            return "too many calls hang"
+        turn = threading.Lock()
+        turn.acquire()
         try:
-            self._resting.pop().release()
-        except IndexError:
-            self._threads += 1
-            threading.Thread(target=self.run, name="reader", daemon=True).start()
+            threading.Thread(target=self._serve, args=(turn,), name="reader", daemon=True).start()
+        except RuntimeError as error:
+            return f"the worker is at a limit: {error}"
+        self._threads += 1
+        self._resting.append(turn)
+        return None
 
     def _read(self) -> Iterator[Command]:
         decoder = FrameDecoder[Command](COMMANDS)
@@ -175,8 +185,9 @@ def main(*, check_proxy: Callable[[str | None], None] | None = None) -> None:
         # of those that do not block from the start, it waits for each to have room.
         os.set_blocking(descriptor, False)
     engine = Engine(binding, channel.send, check_proxy=check_proxy)
-    channel.send(Hello(neonize=binding.version))
     threading.Thread(target=_report_vitals, args=(channel, float(sys.argv[-2])), name="vitals", daemon=True).start()
+    # Last, so that a thread that cannot be started shows as a worker that died at its start.
+    channel.send(Hello(neonize=binding.version))
     Readers(engine, channel).run()
 
 
