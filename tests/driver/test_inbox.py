@@ -51,7 +51,7 @@ def writer(path: Path) -> InboxWriter:
 def open_reader(path: Path) -> OpenReader:
     @asynccontextmanager
     async def open_() -> AsyncIterator[InboxReader]:
-        reader = InboxReader(path, anyio.CapacityLimiter(2))
+        reader = InboxReader(path)
         await reader.open()
         try:
             yield reader
@@ -160,29 +160,19 @@ async def test_a_call_whose_caller_was_cancelled_has_the_file_to_itself_until_it
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-@pytest.mark.parametrize("turn", [PATIENCE, 0.05], ids=["waited for", "left to it"])
-async def test_closing_leaves_the_file_to_a_call_whose_caller_was_cancelled(
-    writer: InboxWriter, open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch, turn: float
+async def test_closing_waits_for_a_call_whose_caller_was_cancelled(
+    writer: InboxWriter, open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "TURN", turn)
     async with open_reader() as reader:
         receive(writer, message(1))
         work = Work(monkeypatch)
         await work.begin(reader)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reader.close)
-            if turn < PATIENCE:
-                with pytest.raises(StorageError, match=r"an earlier call has been at work for more than 0\.05 s"):
-                    await reader.trim(0)
-            else:
-                assert not await anyio.to_thread.run_sync(work.ended.wait, 0.2)
+            assert not await anyio.to_thread.run_sync(work.ended.wait, 0.2)
+            assert reader._connection is not None
             work.gate.set()
-        assert await anyio.to_thread.run_sync(work.ended.wait, PATIENCE)
-        assert work.found == 1
-        monkeypatch.setattr(inbox, "TURN", PATIENCE)
-        with pytest.raises(StorageError, match="it is closed"):
-            await reader.trim(0)
-        assert reader._connection is None
+        assert (work.found, reader._connection) == (1, None)
 
 
 async def test_what_is_not_converted_yet_holds_back_what_follows(writer: InboxWriter, open_reader: OpenReader) -> None:

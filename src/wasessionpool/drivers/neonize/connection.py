@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from ...addresses import Address
+from ...disk import on_disk
 from ...errors import (
     DriverError,
     MessageRejected,
@@ -96,8 +97,6 @@ class Terms:
     device_name: DeviceName
     inbox_max_bytes: int
     inboxes: dict[SessionKey, InboxReader]
-    threads: anyio.CapacityLimiter
-    """Those that look at devices' databases; the application may keep all of its own busy."""
 
 
 class NeonizeConnection:
@@ -220,14 +219,17 @@ class NeonizeConnection:
             self._take(LinkEnded(reason=DisconnectReason.WORKER_CRASHED, detail=error.message))
 
     async def _is_linked(self) -> bool:
-        return await to_thread.run_sync(
-            is_linked, self._device.database, abandon_on_cancel=True, limiter=self._terms.threads
-        )
+        database = self._device.database
+        return await on_disk(database, partial(is_linked, database))
+
+    async def _forget_device(self) -> None:
+        database = self._device.database
+        await on_disk(database, partial(forget_unlinked, database))
 
     async def _forget_keys(self) -> None:
         # whatsmeow does so itself a moment after it said why, if its worker lives that long.
         try:
-            await to_thread.run_sync(forget_unlinked, self._device.database, limiter=self._terms.threads)
+            await self._forget_device()
         except StorageError as error:
             logger.warning("%s: %s", self._record.key, error)
 
@@ -240,7 +242,7 @@ class NeonizeConnection:
             self._take(PairingQueued())
             await slots.acquire()
         try:
-            await to_thread.run_sync(forget_unlinked, self._device.database, limiter=self._terms.threads)
+            await self._forget_device()
             self._status = Status.PAIRING
             self._take(PairingStarted())
             async with self._terms.fleet.pairing() as worker:

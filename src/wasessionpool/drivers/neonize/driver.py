@@ -24,8 +24,6 @@ from .quarantine import Quarantine
 from .respawn import Respawn
 from .vitals import WorkerLimits
 
-INBOX_THREADS = 8
-DATABASE_THREADS = 8
 LONGEST_RESPAWN_DELAY = 30.0
 
 
@@ -108,9 +106,7 @@ class NeonizeDriver:
                 device_name=self._device_name,
                 inbox_max_bytes=self._inbox_max_bytes,
                 inboxes={},
-                threads=anyio.CapacityLimiter(DATABASE_THREADS),
             )
-            self._reading = anyio.CapacityLimiter(INBOX_THREADS)
             tasks.start_soon(fleet.recycle, name="recycling of workers")
             self._tasks = tasks
             self._stack = stack.pop_all()
@@ -150,7 +146,7 @@ class NeonizeDriver:
         inboxes = self._terms.inboxes
         if key in inboxes:
             raise DriverError(f"the inbox of {key} is open already")
-        reader = inboxes[key] = InboxReader(device.inbox, self._reading)
+        reader = inboxes[key] = InboxReader(device.inbox)
         try:
             await reader.open()
             yield reader

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
-from anyio import to_thread
 from pydantic import ValidationError
 from ulid import ULID
 
+from ...disk import on_disk
 from ...errors import StorageError
 from ...links import InboxItem
 from ...models import InboundMessage
@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 BUSY = 10.0
 """Seconds to wait for the other process's commit, which takes microseconds."""
-
-TURN = 2 * BUSY
-"""Seconds to wait for an earlier call whose caller has gone: its own wait, and what it does then."""
 
 REMEMBERED = 1_000
 """Messages of which is kept that they came: WhatsApp sends again what it did not hear to have been taken."""
@@ -118,15 +115,14 @@ class InboxWriter:
 
 
 class InboxReader:
-    """The application's side, an ``Inbox``. Raises ``StorageError``."""
+    """The application's side, an ``Inbox``. Raises ``StorageError``.
 
-    def __init__(self, path: Path, limiter: anyio.CapacityLimiter) -> None:
+    Its connection is used by one thread at a time, also where a caller is cancelled and its call goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._limiter = limiter
-        # Held in the thread that uses the connection: asyncio's cancel() ends a call's await and not its thread.
-        self._turn = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._closed = False
         self._old = 0
         self._changed = anyio.Event()
 
@@ -142,15 +138,13 @@ class InboxReader:
                 error.__cause__, sqlite3.OperationalError
             ):
                 raise
-            await self._in_thread(self._let_go)
-            aside = await to_thread.run_sync(_put_aside, self._path, limiter=self._limiter)
+            aside = await on_disk(self._path, self._put_aside)
             logger.error("an inbox is damaged (%s) and was put aside as %s", error.__cause__, aside)
 
     async def close(self) -> None:
-        """Close the file; a call that is still at work does so itself when it ends."""
-        self._closed = True
-        with suppress(StorageError):
-            await self._in_thread(self._let_go)
+        """Close the file, once no call is at work any more."""
+        with anyio.CancelScope(shield=True), suppress(StorageError):
+            await on_disk(self._path, self._let_go, keep=True)
 
     def notify(self) -> None:
         """There is more to read."""
@@ -184,29 +178,11 @@ class InboxReader:
         return await self._do(partial(_trim, keep=keep), default=0)
 
     async def _do(self, work: Callable[[sqlite3.Connection], T], *, default: T) -> T:
-        return await self._in_thread(partial(self._work, work, default))
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        # Shielded: who waits for a turn should find it free.
-        with anyio.CancelScope(shield=True):
-            result = await to_thread.run_sync(self._take_turn, work, limiter=self._limiter)
-        return result  # noqa: RET504 - from within the scope it may be missing  # pyright: ignore[reportReturnType]
-
-    def _take_turn(self, work: Callable[[], T]) -> T:
-        if not self._turn.acquire(timeout=TURN):
-            raise StorageError(f"the inbox cannot be used: an earlier call has been at work for more than {TURN:g} s")
-        try:
-            return work()
-        finally:
-            if self._closed:
-                self._let_go()
-            self._turn.release()
+        return await on_disk(self._path, partial(self._work, work, default))
 
     def _work(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
         try:
             if self._connection is None:
-                if self._closed:
-                    raise StorageError("the inbox cannot be used: it is closed")
                 if not self._path.exists():
                     return default
                 self._connection = _connect(self._path, create=False)
@@ -222,6 +198,10 @@ class InboxReader:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _put_aside(self) -> Path:
+        self._let_go()
+        return _put_aside(self._path)
 
 
 def _identity(message: InboundMessage) -> int:
