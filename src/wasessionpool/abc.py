@@ -162,7 +162,10 @@ class Coordinator(Protocol):
     """Says who owns a session."""
 
     def own(self, key: SessionKey) -> AbstractAsyncContextManager[Ownership]:
-        """Own the session while the context lasts; raises ``SessionLocked`` at once where another does."""
+        """Own the session while the context lasts; raises ``SessionLocked`` at once where another does.
+
+        The pool waits for it without a deadline; ``StorageError`` says that it cannot be told.
+        """
         ...
 
 

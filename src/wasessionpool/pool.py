@@ -48,10 +48,10 @@ from .models import (
     SessionStatus,
     Status,
 )
+from .patience import PatientShelf, PatientStore
 from .proxies import check_proxy
 from .session import Supervisor
 from .settings import PoolSettings
-from .shelf import PatientShelf
 from .standing import Standing
 from .starts import StartLimiter
 from .statistics import Statistics
@@ -149,7 +149,7 @@ class WhatsAppSessionPool:
         settings = self.settings
         with anyio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
-                store = await self._backend(stack, self._store, defaults.make_store)
+                store = PatientStore(await self._backend(stack, self._store, defaults.make_store), self._clock)
                 shelf = PatientShelf(await self._backend(stack, self._shelf, defaults.make_shelf), self._clock)
                 coordinator = await self._backend(stack, self._coordinator, defaults.make_coordinator)
                 limiter = await self._backend(stack, self._limiter, defaults.make_limiter)

@@ -26,7 +26,7 @@ from wasessionpool import (
 )
 from wasessionpool.events import Event
 from wasessionpool.idempotency import KEPT
-from wasessionpool.shelf import PATIENCE
+from wasessionpool.patience import SHELF_PATIENCE as PATIENCE
 from wasessionpool.shelves.memory import MemoryShelf
 from wasessionpool.stores.memory import MemoryStore
 from wasessionpool.testing.clock import FakeClock

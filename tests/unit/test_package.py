@@ -21,7 +21,7 @@ VALUES = {
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "received", "contacts", "starts", "drops", "standing", "backends",
-    "sending", "link", "session", "handle", "metrics", "pool", "defaults", "shelf", "idempotency", "recipients",
+    "sending", "link", "session", "handle", "metrics", "pool", "defaults", "patience", "idempotency", "recipients",
     "restrictions", "statistics", "pulse", "health", "comebacks", "retries", "arrival", "idleness", "pace", "places",
     "kept",
 }  # fmt: skip

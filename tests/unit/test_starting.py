@@ -377,6 +377,30 @@ async def test_a_disconnect_that_cannot_be_kept_is_refused(
         assert ((await status(pool)).status, await desired(store)) == (Status.DISCONNECTED, "stopped")
 
 
+async def test_a_store_that_does_not_answer_costs_its_session_no_more_than_a_minute(
+    open_pool: OpenPool, store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[str] = []
+
+    async def hang(_: SessionRecord, __: int) -> None:
+        await anyio.sleep_forever()
+
+    async def disconnect() -> None:
+        with pytest.raises(StorageError) as caught:
+            await pool.disconnect(COMPANY)
+        errors.append(caught.value.message)
+
+    async with open_pool(store) as pool:
+        await clock.advance()
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "put", hang)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(disconnect)
+                await clock.advance(60)
+        assert errors == ["the store did not answer within 60 s"]
+        assert (await status(pool)).status is Status.CONNECTED
+
+
 @pytest.mark.parametrize("anew", ["restart", "disconnect"])
 async def test_who_starts_anew_has_all_attempts_again(
     open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock, seen: list[Event], anew: str
