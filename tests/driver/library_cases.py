@@ -92,6 +92,10 @@ def test_device_properties_leave_nothing_of_an_earlier_device(binding: Binding, 
     assert (properties.os, properties.requireFullSync) == (name, False)
 
 
+def test_what_was_never_started_has_opened_nothing(binding: Binding) -> None:
+    assert not Library(binding).has_opened(b"nobody")
+
+
 def test_callbacks_outlive_their_engine(binding: Binding) -> None:
     callbacks = Engine(binding, lambda _: None)._callbacks
     gc.collect()

@@ -74,6 +74,9 @@ class FakeLibrary:
     def disconnect(self, key: bytes) -> None:
         self.disconnected.add(key)
 
+    def has_opened(self, _key: bytes) -> bool:
+        return self.opened
+
     def stop(self, _key: bytes) -> None:
         if self.opened:
             self.stopped.set()

@@ -10,20 +10,21 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+import wasessionpool
 from wasessionpool.drivers.neonize import NeonizeDriver, connection
 from wasessionpool.drivers.neonize.database import is_linked
 from wasessionpool.links import LinkEnded, LinkUp, PairingOffered
 from wasessionpool.models import DisconnectReason
 from wasessionpool.testing.whatsapp.server import WhatsAppServer
 
-from .conftest import NOWHERE, PATIENCE, Session, SessionFactory
+from .conftest import NOWHERE, OWN, PATIENCE, Session, SessionFactory, paired, until
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +78,22 @@ for _ in range(2):
     anyio.run(use)
     print(left())
 """
+
+SLOW_OUTPUT = """
+import os
+from wasessionpool.drivers.neonize import engine
+from wasessionpool.testing.whatsapp.worker import main
+
+class Library(engine.Library):
+    def run(self, start, *rest):
+        if not start.pairing:
+            os.dup2(os.open(os.environ["SLOW_OUTPUT"], os.O_WRONLY), 2)
+        return super().run(start, *rest)
+
+engine.Library, engine.ABANDON = Library, 0.2
+main()
+"""
+"""A worker in which neonize, before it asks for its own name, has to wait until somebody reads what it prints."""
 
 
 class DeafProxy:
@@ -192,6 +209,39 @@ async def test_a_silent_client_whose_keys_are_gone_is_logged_out(
         deleted.set()
         ended = await link.next(LinkEnded)
         assert (ended.reason, ended.detail) == (DisconnectReason.LOGGED_OUT, "the device's keys are gone")
+
+
+async def test_a_silent_client_whose_keys_are_gone_is_soon_out_of_the_way(
+    session: SessionFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LOOK_INTERVAL", 0.5)
+    (tmp_path / "slow_output.py").write_text(SLOW_OUTPUT)
+    os.mkfifo(tmp_path / "output")
+    output = os.open(tmp_path / "output", os.O_RDWR | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(output, b"x")
+    one = session()
+    async with WhatsAppServer() as whatsapp:
+        async with whatsapp.driver(spare_timeout=0) as driver:
+            await paired(one, driver, whatsapp)
+        environment = {
+            **whatsapp.environment,
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(wasessionpool.__file__).parents[1]}",
+            "SLOW_OUTPUT": str(tmp_path / "output"),
+            # Its collector would wait for what prints, and all of Go for it.
+            "GOGC": "off",
+        }
+        options = {"environment": environment, "spare_timeout": 0, "stop_timeout": 0.2}
+        async with NeonizeDriver(worker_module="slow_output", **options) as driver:
+            whatsapp.phone(OWN).fail_login(401)
+            async with one.link(driver) as link:
+                await until(lambda: not is_linked(one.device.database))
+                os.close(output)
+                ended = await link.next(LinkEnded)
+                assert (ended.reason, ended.detail) == (DisconnectReason.LOGGED_OUT, "the device's keys are gone")
+            async with one.link(driver) as link:
+                await link.next(PairingOffered, timeout=END)
 
 
 async def test_leaving_the_driver_while_a_dial_hangs(deaf: DeafProxy, session: SessionFactory) -> None:

@@ -422,6 +422,8 @@ class Engine:
     def _end(self, session: Hosted) -> None:
         early = not session.started.is_set()
         self._quieten(session)
+        # One without keys is there, and never says so.
+        early = early and not self._has_opened(session)
         self._stop_client(session)
         if early and session.started.wait(OPEN_LIMIT) and not session.returned.is_set():
             # It may have been stopped before it was there to be.
@@ -448,6 +450,11 @@ class Engine:
         # waiting outside a window; Stop, which writes them, then returns at once.
         with self._gate.call():
             self._library.disconnect(session.key)
+
+    def _has_opened(self, session: Hosted) -> bool:
+        # A question, which a closed line answers at once.
+        with self._gate.call():
+            return session.key in self._live and self._library.has_opened(session.key)
 
     def _stop_client(self, session: Hosted) -> None:
         with self._gate.window(STOP_WINDOW):

@@ -81,6 +81,14 @@ class Library:
         """Let ``run`` return."""
         self._gocode.Stop(key)
 
+    def has_opened(self, key: bytes) -> bool:
+        """Say whether the client has come as far as its database and more; to be asked once its line is closed.
+
+        One that has is then stopped for good by ``stop``.
+        """
+        outcome = self._binding.events.GetBlocklistReturnFunction.FromString(self._gocode.GetBlocklist(key))
+        return texts.is_of_closed_line(outcome.Error)
+
     def send(self, key: bytes, request: SendText) -> Sent | Failure:
         """Send, and wait for the server; up to 75 s, or for ever across a reconnect.
 

@@ -14,7 +14,8 @@ MAX_DETAIL = 300
 UNKNOWN_BAN = timedelta(hours=1)
 """How long a ban is taken to last when neonize could not encode its event, and with it the end."""
 
-_NOT_CONNECTED = ("websocket not connected", "client is nil", "doesn't contain a device JID")
+_LINE_CLOSED = "websocket not connected"
+_NOT_CONNECTED = (_LINE_CLOSED, "client is nil", "doesn't contain a device JID")
 _BEFORE_SENDING = ("failed to get", "failed to fetch LID mappings", "failed to prefetch sessions")
 _UNKNOWN_OUTCOME = (
     "timed out",
@@ -80,6 +81,11 @@ def failure(text: str) -> Failure:
 def is_answer(text: str) -> bool:
     """Say whether the error ``text`` of a question shows that the server has answered it."""
     return text.startswith(_ANSWERS)
+
+
+def is_of_closed_line(text: str) -> bool:
+    """Say whether the error ``text`` of a question comes from a client whose line is closed, not from none."""
+    return _LINE_CLOSED in text
 
 
 def _has_http_status(text: str) -> bool:
