@@ -36,6 +36,8 @@ RESERVED = 100
 """The part of a queue that is kept from messages, so that they crowd out no state."""
 
 HANDLER_THREADS = 16
+"""Sessions for which one plain handler can be at work at once; one that blocks holds up no other handler."""
+
 DURABLE_ATTEMPTS = 10
 DURABLE_BACKOFF = Backoff(5.0, 300.0, 0.0)
 
@@ -97,7 +99,6 @@ class Bus:
         self.clock = clock or SystemClock()
         self._subscribers: list[Subscriber] = []
         self._tasks: TaskGroup | None = None
-        self._threads = DaemonThreads(HANDLER_THREADS, name="wasessionpool-handler")
         self._report: Report = lambda *_: None
         self._progress = anyio.Event()
         self._draining = anyio.Event()
@@ -283,6 +284,7 @@ class _HandlerSubscriber:
         self.handler = handler
         self.removed = False
         self._bus = bus
+        self._threads = DaemonThreads(HANDLER_THREADS, name="wasessionpool-handler")
         self._lanes: dict[SessionKey, Lane] = {}
         self._idle = anyio.Event()
 
@@ -348,7 +350,7 @@ class _HandlerSubscriber:
             getattr(self.handler, "__call__", None)  # noqa: B004 - asks whether calling it is async
         )
         try:
-            result = self.handler(event) if in_loop else await self._bus._threads.run(lambda: self.handler(event))
+            result = self.handler(event) if in_loop else await self._threads.run(lambda: self.handler(event))
             if inspect.isawaitable(result):
                 await result
         except BaseException as error:  # a handler must end no session, whatever it awaited was cancelled or exits

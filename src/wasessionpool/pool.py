@@ -178,6 +178,11 @@ class WhatsAppSessionPool:
                 )
                 async for record in store.records():
                     self._sessions[record.key] = Supervisor(record, backends)
+                if len(self._sessions) > settings.max_sessions:
+                    count, most = len(self._sessions), settings.max_sessions
+                    logger.warning(
+                        "the store has %d sessions and max_sessions is %d: no new one is created", count, most
+                    )
                 self._bus.open(tasks, self._report)
                 tasks.start_soon(backends.statistics.run)
                 task_status.started(backends)

@@ -498,6 +498,8 @@ class Supervisor:
             if end.reason is not DisconnectReason.OUTDATED:
                 self.standing.update(desired="stopped")
         self.standing.link_ended(end)
+        if self._ending:
+            self.sends.wake()
         if end.reason is DisconnectReason.OUTDATED and self._backends.starts.close():
             logger.error("WhatsApp refuses this version of the client: no session is started any more")
             self.standing.error(ClientOutdated.code, "WhatsApp refuses this version of the client: upgrade neonize")

@@ -275,6 +275,9 @@ class Standing:
         """Another pool runs the session."""
         self._last_error = f"run by {holder}", self._clock.now()
         self.apply(Signal.STOP, DisconnectReason.LEASE_LOST)
+        if self.status is Status.DISCONNECTED:
+            # Also where it was so before, for another reason.
+            self.reason = DisconnectReason.LEASE_LOST
 
     def active(self) -> None:
         """A message came or went."""

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -143,6 +144,32 @@ async def test_a_plain_handler_runs_in_a_daemon_thread_that_may_hang() -> None:
     let_go.set()
     assert threads[0].daemon
     assert threads[0] is not threading.main_thread()
+
+
+async def test_a_plain_handler_that_blocks_holds_up_no_other() -> None:
+    bus, let_go, called = Bus(), threading.Event(), threading.Semaphore(0)
+    heard: list[SessionKey] = []
+
+    def block(_: Event) -> None:
+        called.release()
+        let_go.wait(60)
+
+    async with anyio.create_task_group() as tasks:
+        bus.open(tasks, lambda *_: None)
+        bus.add_handler(block, Filter((), None, None))
+        keys = [SessionKey(str(number)) for number in range(HANDLER_THREADS)]
+        for number, key in enumerate(keys):
+            bus.publish(event(number, key.company_id))
+        for _ in keys:
+            assert await anyio.to_thread.run_sync(partial(called.acquire, timeout=60))
+        bus.add_handler(lambda event: heard.append(event.key), Filter((), None, None))
+        bus.publish(event(1, "other"))
+        with anyio.fail_after(60):
+            while not heard:
+                await anyio.lowlevel.checkpoint()
+        let_go.set()
+        await bus.drain()
+    assert heard == [SessionKey("other")]
 
 
 async def test_what_is_removed_hears_nothing_more() -> None:

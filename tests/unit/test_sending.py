@@ -10,6 +10,7 @@ import pytest
 import time_machine
 
 from wasessionpool import (
+    AuthenticationRequired,
     DisconnectReason,
     DriverError,
     MessageEvent,
@@ -267,6 +268,29 @@ async def test_a_turn_in_the_limit_is_waited_for_at_most_the_callers_timeout(
             traveller.shift(61)
             await clock.advance(2)
             assert isinstance(caller.outcome, SentMessage)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (DisconnectReason.LOGGED_OUT, AuthenticationRequired),
+        (DisconnectReason.REPLACED, SessionNotConnected),
+    ],
+)
+async def test_who_waits_for_the_limit_hears_at_once_that_no_link_will_come(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, end: DisconnectReason, told: type[WhatsAppPoolError]
+) -> None:
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False):
+        async with open_pool(rate_limit_max=1, rate_limit_window=60) as pool, anyio.create_task_group() as tasks:
+            link = await linked(pool, driver, clock)
+            await pool.send_message(COMPANY, BOB, "hi")
+            callers = [Caller(pool, 3600, wait=True) for _ in range(2)]
+            for caller in callers:
+                tasks.start_soon(caller.send)
+            await clock.advance()
+            link.end(end)
+            await clock.advance()
+            assert [type(caller.outcome) for caller in callers] == [told] * 2
 
 
 async def test_an_answer_may_wait_its_turn_and_is_not_given_twice(

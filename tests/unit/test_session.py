@@ -678,6 +678,19 @@ async def test_a_session_of_another_pool_is_refused_and_told(
         assert len(driver.links) == 1
 
 
+async def test_a_session_that_another_pool_runs_says_so_whatever_it_was_down_for(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with MemoryStore() as store, open_pool(store) as pool, open_pool(store) as second:
+        await linked(second, driver, clock)
+        await second.disconnect(COMPANY)
+        await pool.create_session(COMPANY)
+        with pytest.raises(SessionLocked):
+            await second.create_session(COMPANY)
+        now = await status(second)
+        assert (now.status, now.disconnect_reason) == (Status.DISCONNECTED, DisconnectReason.LEASE_LOST)
+
+
 async def test_a_lost_lease_ends_the_link(
     open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, coordinator: FakeCoordinator
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from wasessionpool import (
     DisconnectReason,
     PoolClosed,
+    PoolFull,
     SendTimeout,
     SessionKey,
     SessionNotConnected,
@@ -399,6 +400,18 @@ async def test_a_store_that_does_not_answer_costs_its_session_no_more_than_a_min
                 await clock.advance(60)
         assert errors == ["the store did not answer within 60 s"]
         assert (await status(pool)).status is Status.CONNECTED
+
+
+async def test_a_store_with_more_sessions_than_the_pool_may_have_is_opened_whole(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.add("other")
+    async with open_pool(store, max_sessions=1) as pool:
+        await clock.advance()
+        assert driver.open_links == 2
+        with pytest.raises(PoolFull):
+            await pool.create_session("new")
+    assert "the store has 2 sessions and max_sessions is 1" in caplog.text
 
 
 @pytest.mark.parametrize("anew", ["restart", "disconnect"])
