@@ -62,7 +62,7 @@ class Age:
 class Planned:
     """A message to simulate: asked for ``after`` seconds, to a ``stranger`` or not."""
 
-    message: str | OutgoingMessage
+    message: str | OutgoingMessage = field(repr=False)
     after: float = 0.0
     stranger: bool = False
 
@@ -149,7 +149,10 @@ class PacingPolicy(Frozen):
             return handler(data)
         except ValidationError as error:
             where = "WHATSAPP_PACING" if "pacing" in (info.context or {}) else "pacing"
-            wrong = (": ".join([where, *map(str, each["loc"]), each["msg"]]) for each in error.errors())
+            wrong = (
+                f"{': '.join([where, *map(str, each['loc'])])}={each['input']!r}: {each['msg']}"
+                for each in error.errors()
+            )
             raise ConfigurationError("; ".join(wrong)) from None
 
     def typing(self, message: OutgoingMessage) -> float:

@@ -15,6 +15,7 @@ from pydantic import (
     ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -125,6 +126,13 @@ class PoolSettings(BaseModel):
     database_url: str | None = Field(default=None, repr=False)
     """Where sessions are remembered; ``None``, which is all that this version can do: in ``session_path``."""
 
+    @field_validator("session_path", mode="before")
+    @classmethod
+    def _no_empty_path(cls, path: object) -> object:
+        if path == "":
+            raise ValueError("an empty path is none; the current directory is '.'")
+        return path
+
     @model_validator(mode="wrap")
     @classmethod
     def _name_what_is_wrong(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
@@ -199,7 +207,9 @@ def _explain(detail: ErrorDetails, variables: Mapping[str, str]) -> str:
     if not PoolSettings.model_fields[name].repr:
         return f"{_name(name, variables)}: {detail['msg']}"
     said = f"{_name(name, variables)}={variables.get(name, detail['input'])!r}"
+    if len(detail["loc"]) == 2:
+        said = f"{_name(name, variables)}: {detail['loc'][1]}={detail['input']!r}"
     if name in DURATIONS and name in variables and detail["input"] is not None:
         said += f" ({detail['input']:g} s)"
     hint = "; sessions of Baileys cannot be carried over: link each phone anew by its QR" if name == "provider" else ""
-    return f"{said}: {detail['msg']}{hint}"
+    return f"{said}: {detail['msg'].removeprefix('Value error, ')}{hint}"

@@ -180,8 +180,12 @@ def test_only_what_a_rule_asks_for_is_kept() -> None:
 
 
 def test_a_bad_policy_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"^pacing: min_gap: Input should be greater than or equal to 0"):
+    with pytest.raises(ConfigurationError, match=r"^pacing: min_gap=-1: Input should be greater than or equal to 0"):
         PacingPolicy(min_gap=-1)
+
+
+def test_what_is_planned_shows_no_text() -> None:
+    assert "secret" not in repr(Planned("secret"))
 
 
 POLICIES = st.builds(

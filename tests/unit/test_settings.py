@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,11 +129,11 @@ def test_a_file_of_variables_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_pa
         (
             "WHATSAPP_RATE_LIMIT_OVERRIDES",
             '{"962302": 0}',
-            '0}": Input should be greater than or equal to 1',
+            "OVERRIDES: 962302=0: Input should be greater than or equal to 1",
         ),
-        ("WHATSAPP_PACING", '{"min_gap": -1}', "WHATSAPP_PACING: min_gap: Input should be greater than or equal to 0"),
-        ("WHATSAPP_PACING", '{"gap": 1}', "WHATSAPP_PACING: gap: Extra inputs are not permitted"),
-        ("WHATSAPP_PACING", "fast", "WHATSAPP_PACING: Input should be a valid dictionary"),
+        ("WHATSAPP_PACING", '{"min_gap": -1}', "PACING: min_gap=-1: Input should be greater than or equal to 0"),
+        ("WHATSAPP_PACING", '{"gap": 1}', "PACING: gap=1: Extra inputs are not permitted"),
+        ("WHATSAPP_PACING", "fast", "WHATSAPP_PACING='fast': Input should be a valid dictionary"),
         ("WHATSAPP_RATE_LIMIT_OVERRIDES", '{"a/b": 5}', "company id 'a/b' is not 1–64 of A-Z a-z 0-9 _ -"),
     ],
 )
@@ -178,6 +179,22 @@ def test_no_url_is_in_an_error_or_repr() -> None:
         PoolSettings(redis_url=["redis://:hush@x"])
     assert "hush" not in caught.value.message
     assert "url" not in repr(PoolSettings())
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"session_path": ""}, "session_path='': an empty path is none; the current directory is '.'"),
+        ({"session_path": None}, "session_path=None: Input is not a valid path"),
+        ({"rate_limit_overrides": {"962302": 0}}, "rate_limit_overrides: 962302=0: Input should be greater"),
+        ({"rate_limit_overrides": 0}, "rate_limit_overrides=0: Input should be a valid dictionary"),
+        ({"pacing": {"min_gap": -1}}, "pacing: min_gap=-1: Input should be greater than or equal to 0"),
+    ],
+)
+def test_a_bad_keyword_is_named_with_its_value(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        PoolSettings(**given)
+    assert caught.value.message.startswith(says)
 
 
 def test_an_unknown_keyword_names_what_there_is() -> None:
