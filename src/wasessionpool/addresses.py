@@ -45,11 +45,8 @@ class Address:
         A number has 7–15 digits (ITU-T E.164), after an optional ``+`` or ``00``.
         Raises ``InvalidRecipient``.
         """
-        if not isinstance(text, str):
-            raise InvalidRecipient(f"a recipient is a phone number or a JID as a str, not {type(text).__name__}")
-        text = text.strip()
-        if "@" in text:
-            return cls._parse_jid(text)
+        if isinstance(text, str) and "@" in text:
+            return cls._parse_jid(text.strip())
         return cls(parse_phone_number(text))
 
     @classmethod
@@ -69,6 +66,8 @@ def parse_phone_number(text: str) -> str:
 
     Raises ``InvalidRecipient`` where 7–15 digits cannot be read.
     """
+    if not isinstance(text, str):
+        raise InvalidRecipient(f"a phone number or JID is a str, not {type(text).__name__}")
     digits = _NUMBER_PUNCTUATION.sub("", _TRUNK_PREFIX.sub("", text, count=1))
     if digits.startswith("+"):
         digits = digits[1:]

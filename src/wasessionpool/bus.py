@@ -20,7 +20,7 @@ from .backoff import Backoff
 from .clock import SystemClock
 from .errors import ConfigurationError
 from .events import EVENT_TYPES, ErrorEvent, Event
-from .models import SessionKey
+from .models import MAIN_DEVICE, SessionKey
 from .threads import DaemonThreads
 from .waiting import first
 
@@ -56,13 +56,16 @@ class Filter:
     """Which events a subscriber wants; nothing given means all."""
 
     def __init__(self, types: Iterable[str], company_id: str | None, device: str | None) -> None:
+        if unknown := [each for each in types if not isinstance(each, str) or each not in EVENT_TYPES]:
+            named = ", ".join(each if isinstance(each, str) else type(each).__name__ for each in unknown)
+            raise ConfigurationError(
+                f"no such event: {named}; there are {', '.join(sorted(EVENT_TYPES))}, as in on('message')"
+            )
+        # Raises where no session could have these ids.
+        SessionKey("any" if company_id is None else company_id, MAIN_DEVICE if device is None else device)
         self.types = frozenset(types)
         self.company_id = company_id
         self.device = device
-        if unknown := self.types - EVENT_TYPES:
-            raise ConfigurationError(
-                f"no such event: {', '.join(sorted(unknown))}; there are {', '.join(sorted(EVENT_TYPES))}"
-            )
 
     def __call__(self, event: Event) -> bool:
         return self.wants(event.type, event.key)
@@ -180,6 +183,8 @@ class Bus:
             await self._progress.wait()
 
     def add_handler(self, handler: Handler, wants: Filter, *, durable: bool = False) -> None:
+        if not callable(handler):
+            raise ConfigurationError(f"a handler is a function of one argument, not {type(handler).__name__}")
         self._add(_HandlerSubscriber(self, handler, wants, durable=durable))
 
     def remove_handler(self, handler: Handler) -> None:

@@ -12,6 +12,7 @@ from .messages import OutgoingMessage, to_message
 from .models import SentMessage, SessionKey, SessionStatus
 from .operations import CheckNumbers, MarkRead, React, ShowTyping, TypingState
 from .session import Supervisor
+from .waiting import check_timeout
 
 MAX_NUMBERS = 50
 """Numbers in one question whether they are on WhatsApp."""
@@ -57,6 +58,7 @@ class Session:
 
     async def wait_until_connected(self, *, timeout: float | None = None) -> SessionStatus:
         """Wait for a live link; raises as ``WhatsAppSessionPool.wait_until_connected``."""
+        check_timeout(timeout)
         supervisor = self._supervisor
         await supervisor.wait_until_connected(timeout)
         return supervisor.status()
@@ -72,7 +74,7 @@ class Session:
         timeout: float | None = None,
     ) -> SentMessage:
         """Send a message; returns once WhatsApp acknowledged, and raises as ``WhatsAppSessionPool.send_message``."""
-        message = _checked(to, message, idempotency_key)
+        message = _checked(to, message, idempotency_key, timeout)
         return await self._supervisor.send(
             to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
         )
@@ -88,7 +90,7 @@ class Session:
         timeout: float | None = None,
     ) -> SentMessage:
         """Send as soon as the link is live, waiting for that at most ``connect_timeout`` seconds."""
-        message = _checked(to, message, idempotency_key)
+        message = _checked(to, message, idempotency_key, timeout)
         return await self._supervisor.reply(
             to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
         )
@@ -101,8 +103,9 @@ class Session:
         In a group it is necessary to say who wrote the message, unless it is one of our own (``from_me``).
         Raises ``MessageRejected``, ``RecipientRestricted`` or ``RecipientNotOnWhatsapp`` where WhatsApp refuses.
         """
-        if len(emoji) > MAX_EMOJI:
-            raise InvalidMessage(f"a reaction is one emoji, at most {MAX_EMOJI} characters long")
+        if not isinstance(emoji, str) or len(emoji) > MAX_EMOJI:
+            raise InvalidMessage(f"a reaction is one emoji, a str of at most {MAX_EMOJI} characters, or an empty one")
+        _check_message_ids(message_id)
         address = Address.parse(chat)
         author = str(address) if from_me else _author(address, sender)
         operation = React(message_id=message_id, emoji=emoji, chat=str(address), sender=author, from_me=from_me)
@@ -112,6 +115,7 @@ class Session:
         """Show the ``sender`` of these messages the read marks; in a group it is necessary to say who that is."""
         address = Address.parse(chat)
         author = _author(address, sender)
+        _check_message_ids(*message_ids)
         if message_ids:
             await self._supervisor.call(MarkRead(message_ids=message_ids, chat=str(address), sender=author))
 
@@ -152,10 +156,18 @@ def _author(chat: Address, sender: str | None) -> str:
     return str(chat)
 
 
-def _checked(to: str, message: str | OutgoingMessage, idempotency_key: str | None) -> OutgoingMessage:
+def _check_message_ids(*message_ids: str) -> None:
+    if not all(isinstance(message_id, str) and message_id for message_id in message_ids):
+        raise InvalidMessage("a message is named by its id, a str as events and SentMessage have it")
+
+
+def _checked(
+    to: str, message: str | OutgoingMessage, idempotency_key: str | None, timeout: float | None
+) -> OutgoingMessage:
     """Return the message, where nothing that was asked is wrong before the session is looked at."""
     message = to_message(message)
     if idempotency_key is not None:
         check_idempotency_key(idempotency_key)
     Address.parse(to)
+    check_timeout(timeout)
     return message

@@ -55,6 +55,7 @@ from .settings import PoolSettings
 from .standing import Standing
 from .starts import StartLimiter
 from .statistics import Statistics
+from .waiting import check_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +220,7 @@ class WhatsAppSessionPool:
             metadata = checked_metadata(metadata)
         if proxy is not None:
             check_proxy(proxy)
+        check_timeout(timeout)
         asked = {"metadata": metadata, "proxy": proxy}
         asked = {name: value for name, value in asked.items() if value is not None}
         while True:

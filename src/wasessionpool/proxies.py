@@ -12,7 +12,7 @@ SCHEMES = ("http", "https", "socks5")
 def check_proxy(url: str) -> None:
     """Raise ``ConfigurationError`` for what is no proxy's URL; it is not repeated, since it may hold a password."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url if isinstance(url, str) else "")
         port_is_one = parts.port is None or parts.port > 0
     except ValueError:
         parts, port_is_one = urlsplit(""), False

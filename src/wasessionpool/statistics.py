@@ -223,6 +223,6 @@ def _hour_of(time: datetime) -> datetime:
 
 
 def _aware(time: datetime) -> datetime:
-    if time.tzinfo is None:
-        raise ConfigurationError(f"{time} has no timezone: since and until are aware times")
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise ConfigurationError(f"{ascii(time)[:64]} is no time with a zone: since and until are aware datetimes")
     return time.astimezone(UTC)

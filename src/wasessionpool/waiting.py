@@ -1,10 +1,19 @@
-"""Waiting for the first of several things."""
+"""Waiting: for how long, and for the first of several things."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import anyio
+
+from .errors import ConfigurationError
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise ``ConfigurationError`` for what is no number of seconds."""
+    if timeout is not None and (not isinstance(timeout, int | float) or math.isnan(timeout)):
+        raise ConfigurationError(f"a timeout is a number of seconds or None, not {ascii(timeout)[:64]}")
 
 
 async def first(*waits: Callable[[], Awaitable[object]]) -> None:
