@@ -224,5 +224,5 @@ def _hour_of(time: datetime) -> datetime:
 
 def _aware(time: datetime) -> datetime:
     if not isinstance(time, datetime) or time.tzinfo is None:
-        raise ConfigurationError(f"{ascii(time)[:64]} is no time with a zone: since and until are aware datetimes")
+        raise ConfigurationError(f"{ascii(time)[:64]} is no time with a timezone: since and until are aware datetimes")
     return time.astimezone(UTC)
