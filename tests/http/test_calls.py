@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 
 from wasessionpool import DisconnectReason, QRCode, SessionStatus, Status
@@ -48,6 +49,20 @@ async def test_a_new_session_is_created_with_its_qr(service: Service) -> None:
     assert status.qr is not None
     assert body["qrCode"] == status.qr.data_url()
     assert "pairingCode" not in body
+
+
+async def test_of_several_that_create_a_session_at_once_one_has(service: Service) -> None:
+    told: list[int] = []
+
+    async def create() -> None:
+        told.append((await service.post("/sessions", json={"companyId": COMPANY})).status_code)
+
+    for expected in ([200, 200, 201], [200, 200, 200]):
+        told.clear()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(create)
+        assert sorted(told) == expected
 
 
 async def test_a_known_session_is_told(service: Service) -> None:

@@ -37,6 +37,7 @@ class Calls:
 
     def __init__(self, pool: WhatsAppSessionPool) -> None:
         self.pool = pool
+        self._creating: set[SessionKey] = set()
 
     async def list_sessions(self, grant: Grant) -> Sessions:
         sessions = await self._sessions(grant)
@@ -53,7 +54,10 @@ class Calls:
         elif "device" in asked.model_fields_set and device != asked.device:
             raise invalid(Detail(where="query.device", problem="the body names another device"))
         key = grant.reach(asked.company_id, device)
-        is_new = not await self._knows(key)
+        # Of several that ask for it at once, one has created it.
+        is_new = not await self._knows(key) and key not in self._creating
+        creating = {key} if is_new else set()
+        self._creating |= creating
         try:
             status = await self.pool.create_session(
                 key.company_id,
@@ -65,6 +69,8 @@ class Calls:
         except ConfigurationError as error:
             # It is about the metadata or the proxy, which are the client's.
             raise invalid(Detail(where="body", problem=error.message)) from None
+        finally:
+            self._creating -= creating
         return is_new, CreatedSession.of(status)
 
     async def get_session(self, grant: Grant, company_id: str, device: str) -> OneSession:
