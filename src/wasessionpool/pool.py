@@ -202,10 +202,11 @@ class WhatsAppSessionPool:
     ) -> SessionStatus:
         """Start the session, creating it where it is new; idempotent.
 
-        Returns as soon as it is connected or its QR waits, or after ``timeout`` seconds with the status reached;
-        a fault of the network does not raise. With ``phone_number`` a device that is not linked shows, in place of the
-        QR, a ``pairing_code`` to type into that phone (WhatsApp › Linked devices › Link with phone number). While it
-        is pairing, the current code is returned; naming another number than before begins anew.
+        Returns as soon as it is connected or its QR waits, or ``timeout`` seconds after its start with the status
+        reached; a change of the same session that is under way is waited for first. A fault of the network does not
+        raise. With ``phone_number`` a device that is not linked shows, in place of the QR, a ``pairing_code`` to type
+        into that phone (WhatsApp › Linked devices › Link with phone number). While it is pairing, the current code is
+        returned; naming another number than before begins anew.
 
         ``metadata`` is copied, and is in all events of the session from now on; ``proxy`` (``http``, ``https``,
         ``socks5``) is that of its next link. Where they are not given, they stay as they are.

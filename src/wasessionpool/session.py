@@ -201,11 +201,13 @@ class Supervisor:
             return
         await self.stop()
         async with self._owned():
-            if self.standing.record.desired == "running":
-                await self._save(desired="stopped")
+            at_rest: dict[str, Any] = {}
             if self._due:
+                at_rest = {"status": Status.DISCONNECTED, "disconnect_reason": DisconnectReason.REQUESTED}
+            if self.standing.record.desired == "running":
+                await self._save(desired="stopped", **at_rest)
+            if at_rest:
                 self.standing.link_ended(LinkEnded(reason=DisconnectReason.REQUESTED))
-                await self._save_quietly()
 
     async def logout(self, *, forget: bool = False) -> None:
         """Unlink from the phone and erase the credentials; ``forget`` erases everything else too.
@@ -348,7 +350,8 @@ class Supervisor:
     async def _recall(self) -> None:
         """Take over what is stored: another pool may have run the session since we read it."""
         stored = await self._backends.store.get(self.key)
-        self.standing.record = stored or self.standing.record.blank()
+        # One that is not there is new, or was deleted by another pool: nobody but a start may write it again.
+        self.standing.record = stored or self.standing.record.blank().model_copy(update={"desired": "stopped"})
 
     async def _save(self, **fields: Any) -> None:
         """Store the record, with ``fields`` changed, which they are only once that is stored; raises ``StorageError``.

@@ -130,6 +130,8 @@ async def test_a_disconnect_ends_the_attempts_to_start(open_pool: OpenPool, stor
         await pool.disconnect(COMPANY)
         await clock.advance(10_000)
         assert ((await status(pool)).status, await desired(store)) == (Status.DISCONNECTED, "stopped")
+    async with open_pool(store) as pool:
+        assert (await status(pool)).status is Status.DISCONNECTED
 
 
 class BadInbox(FakeDriver):
@@ -412,6 +414,19 @@ async def test_a_store_with_more_sessions_than_the_pool_may_have_is_opened_whole
         with pytest.raises(PoolFull):
             await pool.create_session("new")
     assert "the store has 2 sessions and max_sessions is 1" in caplog.text
+
+
+@pytest.mark.parametrize("autostart", [False, True])
+async def test_a_disconnect_writes_no_session_that_another_pool_has_deleted(
+    open_pool: OpenPool, store: Store, clock: FakeClock, autostart: bool
+) -> None:
+    async with open_pool(store, autostart=autostart) as pool:
+        await store.delete(KEY)
+        await pool.disconnect(COMPANY)
+        await clock.advance(1000)
+        assert await store.get(KEY) is None
+        await pool.create_session(COMPANY)
+        assert await desired(store) == "running"
 
 
 @pytest.mark.parametrize("anew", ["restart", "disconnect"])
