@@ -31,7 +31,7 @@ class React(Frozen):
 
     type: Literal["react"] = "react"
     message_id: str
-    emoji: str
+    emoji: str = Field(repr=False)
     chat: str
     sender: str
     from_me: bool = False

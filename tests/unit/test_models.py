@@ -8,6 +8,8 @@ from wasessionpool import InvalidCompanyId, PayloadTooLarge, QRCode, SessionKey,
 from wasessionpool.errors import InvalidMessage, WhatsAppPoolError
 from wasessionpool.messages import MAX_TEXT, to_message
 from wasessionpool.models import InboundMessage, SessionRecord, SessionStatus
+from wasessionpool.operations import React
+from wasessionpool.pacing import Planned
 
 
 @pytest.mark.parametrize("bad", ["", "../x", "a/b", "-a", "a" * 65, "é", "a\x00", "a\n", " a", ".pool", "a:b", None, 5])
@@ -70,6 +72,8 @@ def test_no_repr_holds_a_text_a_code_or_a_password() -> None:
     shown = [
         qr,
         Text(text=SECRET),
+        Planned(SECRET),
+        React(message_id="1", emoji=SECRET, chat="x", sender="x"),
         PairingOffered(text=SECRET, lifetime=1),
         InboundMessage(message_id="1", chat=contact, sender=contact, text=SECRET, timestamp=now),
         SessionRecord(company_id="a", created_at=now, proxy=f"http://u:{SECRET}@h"),
