@@ -433,7 +433,7 @@ class WhatsAppSessionPool:
                 error = None
             except Exception as raised:  # noqa: BLE001 - it is raised where the caller waits
                 error = raised
-                if not awaited:
+                if not awaited and not isinstance(raised, PoolClosed):
                     logger.warning("session %s: %s", key, raised)
             finally:
                 over.set()

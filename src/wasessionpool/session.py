@@ -328,6 +328,8 @@ class Supervisor:
         except (WhatsAppPoolError, TimeoutError) as error:
             if isinstance(error, SessionLocked | StorageError):
                 raise
+            if self._backends.bus.draining:
+                raise PoolClosed(f"session {self.key} stays linked: the pool is closing") from error
             logger.warning("session %s: the phone still lists this device; unlink it there (%s)", self.key, error)
 
     @asynccontextmanager

@@ -332,6 +332,31 @@ async def test_a_change_that_fails_when_its_caller_has_left_is_logged(
     assert f"session {COMPANY}: no space left on device" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["logout", "delete_session"])
+async def test_a_session_that_is_being_unlinked_when_the_pool_closes_keeps_its_keys(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock, name: str
+) -> None:
+    told: list[str] = []
+
+    async def silent(_: FakeLink) -> None:
+        await anyio.sleep_forever()
+
+    async def unlink(pool: WhatsAppSessionPool) -> None:
+        with pytest.raises(PoolClosed) as caught:
+            await getattr(pool, name)(COMPANY)
+        told.append(caught.value.message)
+
+    driver.script = silent
+    async with anyio.create_task_group() as tasks, open_pool(store) as pool:
+        await clock.advance()
+        tasks.start_soon(unlink, pool)
+        await clock.advance()
+    assert told == [f"session {COMPANY} stays linked: the pool is closing"]
+    record = await store.get(KEY)
+    assert record is not None
+    assert (record.linked, record.desired) == (True, "running")
+
+
 async def test_a_change_that_the_pools_end_cuts_off_is_told(
     open_pool: OpenPool, store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
