@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import cache
 from types import TracebackType
@@ -322,28 +322,36 @@ class WhatsAppSessionPool:
         Raises ``StorageError`` where that cannot be kept for the next pool, and leaves a session that runs as it is;
         ``SessionLocked`` where another pool runs it.
         """
-        await self._change(company_id, device, Supervisor.disconnect)
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.disconnect()
 
     async def restart(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
-        """End the link and begin a new one, whatever ended the last.
+        """End the link and begin a new one, whatever ended the last, also where the caller is cancelled meanwhile.
 
         Raises as ``create_session``; a session that could not be started for a ``StorageError`` is tried again each
         ``revive_interval``.
         """
-        await self._change(company_id, device, Supervisor.restart)
+
+        async def restart() -> None:
+            async with self._change(company_id, device) as session:
+                if session is not None:
+                    await session.restart()
+
+        await self._to_the_end(restart)
 
     async def logout(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Unlink from the phone and erase the credentials; the session stays known as ``logged_out``."""
-        await self._change(company_id, device, Supervisor.logout)
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.logout()
 
     async def delete_session(self, company_id: str, *, device: str = MAIN_DEVICE) -> None:
         """Log out where linked, then forget everything; nothing of the session stays on disk."""
-
-        async def delete(session: Supervisor) -> None:
-            await session.logout(forget=True)
-            self._forget(session)
-
-        await self._change(company_id, device, delete)
+        async with self._change(company_id, device) as session:
+            if session is not None:
+                await session.logout(forget=True)
+                self._forget(session)
 
     def session(self, company_id: str, *, device: str = MAIN_DEVICE) -> Session:
         """Return the handle of a known session, which has the typed operations; raises ``SessionNotFound``."""
@@ -414,35 +422,35 @@ class WhatsAppSessionPool:
             raise SessionNotFound(f"Session not found for company {key}")
         return session
 
-    async def _change(self, company_id: str, device: str, change: Callable[[Supervisor], Awaitable[None]]) -> None:
-        """Change a session where it is known, one change at a time, each whole, also where its caller is cancelled.
+    @asynccontextmanager
+    async def _change(self, company_id: str, device: str) -> AsyncIterator[Supervisor | None]:
+        """Give a known session to one caller at a time; ``None`` for one that is unknown by now."""
+        key = SessionKey(company_id, device)
+        self._open()
+        session = self._sessions.get(key)
+        if session is None:
+            yield None
+            return
+        async with session.changing:
+            yield session if self._sessions.get(key) is session else None
 
-        Raises what ``change`` raises, or ``PoolClosed``.
-        """
-        key, tasks = SessionKey(company_id, device), self._open().tasks
+    async def _to_the_end(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Make a change whole, whether its caller still waits or not; raises what it raises, or ``PoolClosed``."""
         error: Exception | None = PoolClosed("the pool was closed meanwhile")
-        over, awaited = anyio.Event(), True
+        over = anyio.Event()
 
         async def run() -> None:
             nonlocal error
             try:
-                if session := self._sessions.get(key):
-                    async with session.changing:
-                        if self._sessions.get(key) is session:
-                            await change(session)
+                await change()
                 error = None
             except Exception as raised:  # noqa: BLE001 - it is raised where the caller waits
                 error = raised
-                if not awaited and not isinstance(raised, PoolClosed):
-                    logger.warning("session %s: %s", key, raised)
             finally:
                 over.set()
 
-        tasks.start_soon(run)
-        try:
-            await over.wait()
-        finally:
-            awaited = False
+        self._open().tasks.start_soon(run)
+        await over.wait()
         if error is not None:
             raise error
 

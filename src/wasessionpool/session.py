@@ -213,11 +213,16 @@ class Supervisor:
         """Unlink from the phone and erase the credentials; ``forget`` erases everything else too.
 
         Where WhatsApp cannot be told within ``connect_timeout``, the phone goes on listing the device, which is logged.
+        Who is cancelled until then leaves the session as it was, and later waits for its end.
         """
         if self._scope is None:
             await self._recall()
         if self.standing.record.linked:
             await self._unlink()
+        with anyio.CancelScope(shield=True):
+            await self._erase(forget=forget)
+
+    async def _erase(self, *, forget: bool) -> None:
         self.standing.update(desired="stopped")
         if self._scope is not None:
             await self.stop(DisconnectReason.LOGGED_OUT)
