@@ -6,19 +6,16 @@ from collections.abc import Callable
 from typing import get_args
 
 from .addresses import Address, parse_phone_number
-from .errors import ConfigurationError, InvalidMessage, InvalidRecipient, PayloadTooLarge
-from .idempotency import check_idempotency_key
-from .messages import OutgoingMessage, to_message
+from .errors import ConfigurationError, InvalidRecipient, PayloadTooLarge
+from .messages import OutgoingMessage
 from .models import SentMessage, SessionKey, SessionStatus
 from .operations import CheckNumbers, MarkRead, React, ShowTyping, TypingState
+from .sending import checked_send
 from .session import Supervisor
 from .waiting import check_timeout
 
 MAX_NUMBERS = 50
 """Numbers in one question whether they are on WhatsApp."""
-
-MAX_EMOJI = 32
-"""Characters of a reaction: the longest emoji, a family with skin tones, has a dozen."""
 
 
 class Session:
@@ -74,7 +71,7 @@ class Session:
         timeout: float | None = None,
     ) -> SentMessage:
         """Send a message; returns once WhatsApp acknowledged, and raises as ``WhatsAppSessionPool.send_message``."""
-        message = _checked(to, message, idempotency_key, timeout)
+        message = checked_send(to, message, idempotency_key, timeout)
         return await self._supervisor.send(
             to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
         )
@@ -90,7 +87,7 @@ class Session:
         timeout: float | None = None,
     ) -> SentMessage:
         """Send as soon as the link is live, waiting for that at most ``connect_timeout`` seconds."""
-        message = _checked(to, message, idempotency_key, timeout)
+        message = checked_send(to, message, idempotency_key, timeout)
         return await self._supervisor.reply(
             to, message, idempotency_key=idempotency_key, resend=resend, wait=wait, timeout=timeout
         )
@@ -103,9 +100,6 @@ class Session:
         In a group it is necessary to say who wrote the message, unless it is one of our own (``from_me``).
         Raises ``MessageRejected``, ``RecipientRestricted`` or ``RecipientNotOnWhatsapp`` where WhatsApp refuses.
         """
-        if not isinstance(emoji, str) or len(emoji) > MAX_EMOJI:
-            raise InvalidMessage(f"a reaction is one emoji, a str of at most {MAX_EMOJI} characters, or an empty one")
-        _check_message_ids(message_id)
         address = Address.parse(chat)
         author = str(address) if from_me else _author(address, sender)
         operation = React(message_id=message_id, emoji=emoji, chat=str(address), sender=author, from_me=from_me)
@@ -115,9 +109,9 @@ class Session:
         """Show the ``sender`` of these messages the read marks; in a group it is necessary to say who that is."""
         address = Address.parse(chat)
         author = _author(address, sender)
-        _check_message_ids(*message_ids)
+        operation = MarkRead(message_ids=message_ids, chat=str(address), sender=author)
         if message_ids:
-            await self._supervisor.call(MarkRead(message_ids=message_ids, chat=str(address), sender=author))
+            await self._supervisor.call(operation)
 
     async def typing(self, to: str, state: TypingState = "composing") -> None:
         """Show ``to`` that a message is being written (``composing``), spoken (``recording``), or no more (``paused``).
@@ -154,20 +148,3 @@ def _author(chat: Address, sender: str | None) -> str:
     if chat.is_group:
         raise InvalidRecipient(f"{chat} is a group: say who wrote the message, with sender=")
     return str(chat)
-
-
-def _check_message_ids(*message_ids: str) -> None:
-    if not all(isinstance(message_id, str) and message_id for message_id in message_ids):
-        raise InvalidMessage("a message is named by its id, a str as events and SentMessage have it")
-
-
-def _checked(
-    to: str, message: str | OutgoingMessage, idempotency_key: str | None, timeout: float | None
-) -> OutgoingMessage:
-    """Return the message, where nothing that was asked is wrong before the session is looked at."""
-    message = to_message(message)
-    if idempotency_key is not None:
-        check_idempotency_key(idempotency_key)
-    Address.parse(to)
-    check_timeout(timeout)
-    return message

@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from .errors import InvalidMessage
 from .models import Frozen
 
+MAX_EMOJI = 32
+"""Characters of a reaction: the longest emoji, a family with skin tones, has a dozen."""
+
+
+def _emoji(emoji: object) -> object:
+    if not isinstance(emoji, str) or len(emoji) > MAX_EMOJI or not _can_be_encoded(emoji):
+        raise InvalidMessage(f"a reaction is one emoji, a str of at most {MAX_EMOJI} characters, or an empty one")
+    return emoji
+
+
+def _message_id(message_id: object) -> object:
+    if not isinstance(message_id, str) or not message_id or not _can_be_encoded(message_id):
+        raise InvalidMessage("a message is named by its id, a str as events and SentMessage have it")
+    return message_id
+
+
+def _can_be_encoded(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+MessageId = Annotated[str, BeforeValidator(_message_id)]
 TypingState = Literal["composing", "recording", "paused"]
 
 
@@ -21,7 +47,7 @@ class MarkRead(Frozen):
     """Tell the ``sender`` in ``chat`` (JIDs) that messages were read."""
 
     type: Literal["mark_read"] = "mark_read"
-    message_ids: tuple[str, ...]
+    message_ids: tuple[MessageId, ...]
     chat: str
     sender: str
 
@@ -30,8 +56,8 @@ class React(Frozen):
     """React to a message of ``sender`` in ``chat`` (JIDs) by an emoji; an empty one takes the reaction back."""
 
     type: Literal["react"] = "react"
-    message_id: str
-    emoji: str = Field(repr=False)
+    message_id: MessageId
+    emoji: Annotated[str, BeforeValidator(_emoji)] = Field(repr=False)
     chat: str
     sender: str
     from_me: bool = False

@@ -23,13 +23,14 @@ from .errors import (
     WhatsAppPoolError,
 )
 from .events import MessageSentEvent
-from .idempotency import KeyedSend, KeyedSends
+from .idempotency import KeyedSend, KeyedSends, check_idempotency_key
 from .messages import OutgoingMessage, to_message
 from .models import Contact, SentMessage, SessionKey
 from .places import Place, Places
 from .recipients import Acquaintance, Recipients
 from .restrictions import Restriction
 from .standing import Standing
+from .waiting import check_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,18 @@ class _Send:
         self.settled = anyio.Event()
         self.followed = anyio.CancelScope()
         self.handed_over_at = 0.0
+
+
+def checked_send(
+    to: str, message: str | OutgoingMessage, idempotency_key: str | None, timeout: float | None
+) -> OutgoingMessage:
+    """Return the message, where nothing that was asked is wrong; to be called before the session is looked at."""
+    message = to_message(message)
+    if idempotency_key is not None:
+        check_idempotency_key(idempotency_key)
+    Address.parse(to)
+    check_timeout(timeout)
+    return message
 
 
 class SendLine:

@@ -39,7 +39,7 @@ from .models import (
 from .operations import LogOut, Operation
 from .received import Received
 from .retries import Retries, is_final
-from .sending import SendLine, SendOptions
+from .sending import SendLine, SendOptions, checked_send
 from .standing import Standing
 from .state import Signal
 
@@ -267,6 +267,7 @@ class Supervisor:
 
     async def reply(self, to: str, message: str | OutgoingMessage, **options: Unpack[SendOptions]) -> SentMessage:
         """Send as soon as the link is live: what waited at WhatsApp arrives a moment before the link counts as live."""
+        message = checked_send(to, message, options.get("idempotency_key"), options.get("timeout"))
         await self._spend(options, self.wait_settled)
         return await self.send(to, message, **options)
 

@@ -90,7 +90,7 @@ CALLS: list[tuple[type[WhatsAppPoolError], list[Any], dict[str, Call]]] = [
     ),
     (
         InvalidMessage,
-        [*NO_TEXTS, ""],
+        [*NO_TEXTS, "", "\ud800"],
         {
             "react": lambda _, session, bad: session.react(bad, "+", chat=BOB),
             "mark_read": lambda _, session, bad: session.mark_read("id", bad, chat=BOB),
@@ -98,7 +98,7 @@ CALLS: list[tuple[type[WhatsAppPoolError], list[Any], dict[str, Call]]] = [
     ),
     (
         InvalidMessage,
-        [*NO_TEXTS, "x" * 33],
+        [*NO_TEXTS, "x" * 33, "\ud800"],
         {"react, emoji": lambda _, session, bad: session.react("id", bad, chat=BOB)},
     ),
     (
@@ -185,3 +185,29 @@ async def test_what_is_no_argument_is_refused_in_words(
 def test_who_forgets_the_parentheses_of_on_is_told_how_it_is_written() -> None:
     with pytest.raises(ConfigurationError, match=r"no such event: function; .*, as in on\('message'\)"):
         WhatsAppSessionPool().on(lambda _: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        (InvalidMessage, lambda event: event.reply(None)),
+        (InvalidMessage, lambda event: event.reply("hi", idempotency_key=5)),
+        (ConfigurationError, lambda event: event.reply("hi", timeout="5")),
+        (InvalidMessage, lambda event: event.react(None)),
+        (InvalidMessage, lambda event: event.react("x" * 33)),
+    ],
+)
+async def test_what_is_no_argument_of_an_events_methods_is_refused_in_words(
+    open_pool: OpenPool,
+    driver: FakeDriver,
+    clock: FakeClock,
+    error: type[WhatsAppPoolError],
+    call: Callable[[Any], Awaitable[object]],
+) -> None:
+    async with open_pool() as pool, pool.events("message") as events:
+        link = await linked(pool, driver, clock)
+        link.receive("hello")
+        event = await anext(events)
+        with pytest.raises(error):
+            await call(event)
+        assert (link.sent, link.operations) == ([], [])
