@@ -177,8 +177,7 @@ class Supervisor:
             return
         if not self._ending:
             self._ending = True
-            self.standing.link_ended(LinkEnded(reason=reason))
-            self.sends.wake()
+            self._end(LinkEnded(reason=reason))
         self._scope.cancel()
         await self._over.wait()
 
@@ -438,7 +437,7 @@ class Supervisor:
     async def _leave_when_lost(self, ownership: Ownership) -> None:
         await ownership.lost.wait()
         self._ending = True
-        self.standing.link_ended(LinkEnded(reason=DisconnectReason.LEASE_LOST))
+        self._end(LinkEnded(reason=DisconnectReason.LEASE_LOST))
         if self._scope is not None:
             self._scope.cancel()
 
@@ -508,12 +507,16 @@ class Supervisor:
             self._ending = True
             if end.reason is not DisconnectReason.OUTDATED:
                 self.standing.update(desired="stopped")
-        self.standing.link_ended(end)
-        if self._ending:
-            self.sends.wake()
+        self._end(end)
         if end.reason is DisconnectReason.OUTDATED and self._backends.starts.close():
             logger.error("WhatsApp refuses this version of the client: no session is started any more")
             self.standing.error(ClientOutdated.code, "WhatsApp refuses this version of the client: upgrade neonize")
+
+    def _end(self, end: LinkEnded) -> None:
+        """The link is over; where none follows by itself, sends that wait for the limit have waited in vain."""
+        self.standing.link_ended(end)
+        if self._ending:
+            self.sends.wake()
 
     def _complain(self, error: StorageError) -> None:
         self.standing.error(error.code, error.message)

@@ -18,6 +18,7 @@ from wasessionpool import (
     RateLimitExceeded,
     SendTimeout,
     SentMessage,
+    SessionKey,
     SessionNotConnected,
     Status,
     WhatsAppPoolError,
@@ -25,6 +26,7 @@ from wasessionpool import (
 )
 from wasessionpool.events import Event
 from wasessionpool.testing.clock import FakeClock
+from wasessionpool.testing.coordinator import FakeCoordinator
 from wasessionpool.testing.driver import FakeDriver, FakeLink
 
 from .conftest import OpenPool, told
@@ -275,10 +277,16 @@ async def test_a_turn_in_the_limit_is_waited_for_at_most_the_callers_timeout(
     [
         (DisconnectReason.LOGGED_OUT, AuthenticationRequired),
         (DisconnectReason.REPLACED, SessionNotConnected),
+        (DisconnectReason.LEASE_LOST, SessionNotConnected),
     ],
 )
 async def test_who_waits_for_the_limit_hears_at_once_that_no_link_will_come(
-    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, end: DisconnectReason, told: type[WhatsAppPoolError]
+    open_pool: OpenPool,
+    driver: FakeDriver,
+    clock: FakeClock,
+    coordinator: FakeCoordinator,
+    end: DisconnectReason,
+    told: type[WhatsAppPoolError],
 ) -> None:
     with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False):
         async with open_pool(rate_limit_max=1, rate_limit_window=60) as pool, anyio.create_task_group() as tasks:
@@ -288,7 +296,10 @@ async def test_who_waits_for_the_limit_hears_at_once_that_no_link_will_come(
             for caller in callers:
                 tasks.start_soon(caller.send)
             await clock.advance()
-            link.end(end)
+            if end is DisconnectReason.LEASE_LOST:
+                coordinator.owned[SessionKey(COMPANY)].lost.set()
+            else:
+                link.end(end)
             await clock.advance()
             assert [type(caller.outcome) for caller in callers] == [told] * 2
 
