@@ -1,8 +1,8 @@
 """The application under test, in a process of its own: ``python -m tests.chaos.application '<options as JSON>'``.
 
-It sends to a contact of each company all the time, stores what it receives in handlers that are slow and fail, and
-writes down what it did. Commands come by stdin, a JSON object a line; answers, and every change of a status, go to
-stdout. It leaves its pool when stdin ends.
+Once told to, it sends to a contact of each company all the time. It stores what it receives in handlers that are slow
+and fail, and writes down what it did. Commands come by stdin, a JSON object a line; answers, and every change of a
+status, go to stdout. It leaves its pool when stdin ends.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Application:
         folder = Path(options["journals"])
         self._interrupted = interrupted(folder / "outgoing")
         self._outgoing, self._incoming = Journal(folder / "outgoing"), Journal(folder / "incoming")
+        self._may_talk = anyio.Event()
         self._talking = anyio.CancelScope()
         self._failed: set[str] = set()
         self._chance = Random(f"{self._seed} {self._run}")
@@ -92,8 +93,9 @@ class Application:
         on("receipt", "message_sent")(self._fail)
 
     async def talk(self) -> None:
-        """Send from every company until told to be quiet."""
+        """Send from every company, once told to, until told to be quiet."""
         with self._talking:
+            await self._may_talk.wait()
             async with anyio.create_task_group() as tasks:
                 for company_id in self._contacts:
                     tasks.start_soon(self._talk, company_id)
@@ -125,6 +127,8 @@ class Application:
             case "threads":
                 names = Counter(thread.name.rstrip("0123456789-") for thread in threading.enumerate())
                 return {"threads": names, "tasks": len(list(Path("/proc/self/task").iterdir()))}
+            case "talk":
+                self._may_talk.set()
             case "be quiet":
                 self._talking.cancel()
         return {}

@@ -78,9 +78,10 @@ class Storm:
         plan = make_plan(options.seed, duration, options.sessions, options.every)
         for step in plan:
             logger.info("plan: %s", json.dumps(step.describe()))
-        await self.subject.start()
+        await self.subject.start(talk=False)
         await self._bring_up_all()
         before = await self.subject.footprint()
+        await self.subject.do("talk")
         async with anyio.create_task_group() as traffic:
             for company in self._companies:
                 traffic.start_soon(self._write, company)

@@ -71,8 +71,8 @@ class Subject:
         self._workers: dict[int, int | None] = {}
         """The workers of the process that runs, and when they were born."""
 
-    async def start(self) -> None:
-        """Start it, and wait until its pool is open."""
+    async def start(self, *, talk: bool = True) -> None:
+        """Start it, wait until its pool is open, and have it send, unless it is to be quiet as yet."""
         self.starts += 1
         sessions = len(self._companies)
         given = {
@@ -92,6 +92,8 @@ class Subject:
         self._tasks.start_soon(self._watch, application)
         await application.ready.wait()
         logger.info("application %d runs as %d", self.starts, application.pid)
+        if talk:
+            await self.do("talk")
 
     async def do(self, what: str, company_id: str = "") -> dict[str, Any]:
         """Have it do something; a process that is started anew is asked again. Raises Gone and TimeoutError."""
@@ -140,7 +142,7 @@ class Subject:
             await anyio.sleep(SAMPLE)
 
     async def footprint(self) -> Counter[str]:
-        """Return what it holds, once that does not change any more."""
+        """Return what it holds, once that does not change any more; it must not be sending meanwhile."""
         before, found = Counter[str](), await self._held()
         with anyio.move_on_after(SETTLE):
             while found != before:
@@ -154,9 +156,10 @@ class Subject:
         pid = self._application.pid
         answer = await self.do("threads")
         named: dict[str, int] = answer["threads"]
-        passing = sum(count for name, count in named.items() if name.startswith("AnyIO worker"))
+        threads = Counter({f"{name} threads": n for name, n in named.items() if not name.startswith("AnyIO worker")})
+        threads["nameless threads"] = answer["tasks"] - sum(named.values())
         workers = Counter(f"{worker['role']} workers" for worker in (await self.do("workers"))["workers"])
-        return workers + footprint.descriptors(pid) + Counter(threads=answer["tasks"] - passing)
+        return workers + footprint.descriptors(pid) + threads
 
     def _hear(self, line: dict[str, Any]) -> None:
         company = self._companies[line["company_id"]]
