@@ -61,6 +61,7 @@ class Supervisor:
         self.inbound = Inbound(self.standing, backends.bus, received, keep=backends.settings.inbox_keep)
         self._backends = backends
         self._fence = 0
+        self._deleted = False
         self._scope: anyio.CancelScope | None = None
         self._ending = False
         self._over = anyio.Event()
@@ -233,7 +234,8 @@ class Supervisor:
             self.inbound.forget()
             if not forget:
                 self.standing.forget_link()
-                await self._save()
+                if not self._deleted:
+                    await self._save()
         if forget:
             # Last, since what is counted after it would be kept.
             await self._backends.statistics.forget(self.key)
@@ -358,6 +360,7 @@ class Supervisor:
         """Take over what is stored: another pool may have run the session since we read it."""
         stored = await self._backends.store.get(self.key)
         # One that is not there is new, or was deleted by another pool: nobody but a start may write it again.
+        self._deleted = stored is None
         self.standing.record = stored or self.standing.record.blank().model_copy(update={"desired": "stopped"})
 
     async def _save(self, **fields: Any) -> None:

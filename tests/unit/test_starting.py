@@ -428,12 +428,13 @@ async def test_a_store_with_more_sessions_than_the_pool_may_have_is_opened_whole
 
 
 @pytest.mark.parametrize("autostart", [False, True])
-async def test_a_disconnect_writes_no_session_that_another_pool_has_deleted(
-    open_pool: OpenPool, store: Store, clock: FakeClock, autostart: bool
+@pytest.mark.parametrize("end", ["disconnect", "logout"])
+async def test_who_ends_a_session_that_another_pool_has_deleted_writes_it_no_more(
+    open_pool: OpenPool, store: Store, clock: FakeClock, autostart: bool, end: str
 ) -> None:
     async with open_pool(store, autostart=autostart) as pool:
         await store.delete(KEY)
-        await pool.disconnect(COMPANY)
+        await getattr(pool, end)(COMPANY)
         await clock.advance(1000)
         assert await store.get(KEY) is None
         await pool.create_session(COMPANY)
