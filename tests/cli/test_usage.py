@@ -57,7 +57,17 @@ def test_a_bad_setting_in_the_environment_is_wrong_usage(
     assert says in complaint(command(name, **variables), 2)
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["sessions", "--bogus"], ["send", "962302"], ["pair"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["sessions", "--bogus"],
+        ["send", "962302"],
+        ["pair"],
+        ["sessions", "--session-path", ""],
+        ["demo", "--session-path", " "],
+    ],
+)
 def test_an_unknown_word_is_wrong_usage(process: Any, arguments: list[str]) -> None:
     done = process(*arguments)
     assert (done.returncode, done.stdout) == (2, "")

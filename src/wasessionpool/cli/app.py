@@ -12,7 +12,7 @@ from ..addresses import Address, parse_phone_number
 from ..messages import OutgoingMessage, to_message
 from ..models import MAIN_DEVICE, SessionKey
 from .ending import WRONG_USAGE, end, reported, run, usage
-from .options import ApiKey, Company, Device, Json, SessionPath, Timeout, Url, key_of, place_of, settings_of
+from .options import ApiKey, Company, Device, Json, SessionPath, Timeout, Url, directory, key_of, place_of, settings_of
 from .output import Output
 from .places import Ending, Place
 from .service_commands import keys, serve
@@ -51,6 +51,8 @@ def demo(
     session_path: Annotated[
         Path | None,
         typer.Option(
+            parser=directory,
+            metavar="<path>",
             help="A directory, new or empty, that keeps the demonstration's files; else a temporary one.",
             show_default=False,
         ),

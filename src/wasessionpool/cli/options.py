@@ -13,13 +13,24 @@ from ..settings import PoolSettings
 from .ending import WRONG_USAGE, end, usage
 from .places import Place
 
+
+def directory(text: str) -> Path:
+    """Return the path of a directory; an empty one is a variable that was not set, rather than where we are."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; the current directory is '.'")
+    return Path(text)
+
+
 Company = Annotated[str, typer.Argument(metavar="COMPANY", help="The company's id.")]
 Device = Annotated[str, typer.Option(help="The company's linked device.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 SessionPath = Annotated[
     Path | None,
     typer.Option(
-        help="Where the sessions lie; else WHATSAPP_SESSION_PATH, else whatsapp_sessions.", show_default=False
+        parser=directory,
+        metavar="<path>",
+        help="Where the sessions lie; else WHATSAPP_SESSION_PATH, else whatsapp_sessions.",
+        show_default=False,
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")]
