@@ -38,6 +38,7 @@ class Counts(Sums):
     errors: Counter[str] = field(default_factory=Counter)
     receipts: Counter[str] = field(default_factory=Counter)
     reconnects: Counter[DisconnectReason] = field(default_factory=Counter)
+    blips: int = 0
     presences_dropped: int = 0
     receipts_dropped: int = 0
     notices_dropped: int = 0

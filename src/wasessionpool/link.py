@@ -39,6 +39,13 @@ from .state import Signal
 
 logger = logging.getLogger(__name__)
 
+MOST_BLIPS = 3
+"""How many times in a row whatsmeow may mend a link that never holds; then it backs off as any that was lost.
+
+whatsmeow dials a lost line at once, without an end: of its own a link that breaks whenever it is up is made anew ten
+times a second.
+"""
+
 
 class Link:
     """One link. ``save`` has the session's record stored soon, so that what the link reports is heard meanwhile.
@@ -64,6 +71,9 @@ class Link:
         self._forced_end: LinkEnded | None = None
         self._begun: float | None = None
         self._watch: Watch | None = None
+        self._up_at = 0.0
+        self._blips = 0
+        """How many times in a row it broke before it had held ``reconnect_reset_after``."""
 
     async def hold(self, device: DeviceLocation) -> LinkEnded:
         """Start the link once its turn has come, hold it, and return why it ended, which has been told by then."""
@@ -137,8 +147,12 @@ class Link:
                     overdue = LinkEnded(reason=DisconnectReason.PAIRING_TIMEOUT, detail="the last code expired")
                 case LinkUp():
                     self._count_start()
+                    self._up_at = clock.monotonic()
+                    self._standing.counts.blips += lost
                     patience, lost = None, False
                 case LinkLost() if not lost:
+                    if self._flaps():
+                        return LinkEnded(reason=event.reason, detail=f"the line broke {self._blips} times in a row")
                     # A second tells whether many broke at once; then there is no more grace than that.
                     patience, since, lost = min(WINDOW, settings.reconnect_grace), clock.monotonic(), True
                     overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
@@ -155,6 +169,13 @@ class Link:
         if self._begun is not None:
             self._backends.time_to_connect.observe(self._backends.clock.monotonic() - self._begun)
             self._begun = None
+
+    def _flaps(self) -> bool:
+        """Say whether the line, which just broke, has done so too often for another grace."""
+        if self._backends.clock.monotonic() - self._up_at >= self._backends.settings.reconnect_reset_after:
+            self._blips = 0
+        self._blips += 1
+        return self._blips > MOST_BLIPS
 
     def _up(self, connection: Connection) -> None:
         self._unwatch()

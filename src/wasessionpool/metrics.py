@@ -44,6 +44,7 @@ class Metrics:
             errors_by_code=dict(counts.errors),
             reconnects=counts.reconnects.total(),
             reconnects_by_reason=dict(counts.reconnects),
+            blips=counts.blips,
             connected_seconds=counts.connected_seconds,
             false_connected_seconds=counts.false_connected_seconds,
             send_latency=backends.send_latency.histogram(),

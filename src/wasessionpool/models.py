@@ -330,6 +330,8 @@ class PoolMetrics(Frozen):
     ``send_latency`` is from the handing over to WhatsApp's acknowledgement, ``time_to_connect`` from the start of a
     link until it is live.
 
+    ``blips`` are lost lines that were back within ``reconnect_grace``, which ``reconnects`` does not count.
+
     ``events_dropped`` did not fit a subscriber's queue; ``presences_dropped`` (with ``typing``), ``receipts_dropped``
     and ``notices_dropped`` (calls, groups, what could not be read) came faster than they were taken;
     ``messages_expired`` were beyond the newest ``inbox_keep`` while nobody subscribed to messages;
@@ -354,6 +356,7 @@ class PoolMetrics(Frozen):
     errors_by_code: dict[str, int] = Field(default_factory=dict)
     reconnects: int = 0
     reconnects_by_reason: dict[DisconnectReason, int] = Field(default_factory=dict)
+    blips: int = 0
     connected_seconds: float = 0.0
     false_connected_seconds: float = 0.0
     send_latency: Histogram = Histogram()

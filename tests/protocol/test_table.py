@@ -31,6 +31,7 @@ from wasessionpool import (
     SessionStatus,
     Status,
 )
+from wasessionpool.link import MOST_BLIPS
 from wasessionpool.testing import Phone, WhatsAppServer
 
 from .conftest import BOB, PATIENCE, PHONES, Application, OpenApplication
@@ -140,6 +141,25 @@ async def test_a_blip_tells_the_status_and_counts_no_attempt(
         assert (status.status, status.disconnect_reason, status.reconnect_attempts) == (Status.CONNECTED, None, 0)
         assert phone.logins == logins + 1
         assert (await app.pool.get_metrics()).reconnects == 0
+
+
+async def test_a_line_that_breaks_whenever_it_is_up_is_not_dialled_without_an_end(
+    whatsapp: WhatsAppServer, application: OpenApplication
+) -> None:
+    """whatsmeow itself dials at once, each time."""
+    async with application(reconnect_grace=20, reconnect_base_delay=0.1) as app:
+        phone = await linked(app, whatsapp)
+        blip, heard = ["status reconnecting network", "status connected"], []
+        for _ in range(MOST_BLIPS):
+            await phone.drop()
+            heard += blip
+            await hear(app, *heard)
+        await phone.drop()
+        lost = ["status reconnecting network", "disconnected network", "reconnecting 1 0.1"]
+        await hear(app, *heard, *lost, "status connected", "connected")
+        await works(app, whatsapp)
+        metrics = await app.pool.get_metrics()
+        assert (metrics.blips, metrics.reconnects) == (MOST_BLIPS, 1)
 
 
 async def test_a_restart_that_the_server_asks_for_is_not_told(

@@ -132,7 +132,7 @@ async def test_one_that_gets_through_while_another_gives_up_revives_it(
 async def test_a_sibling_that_comes_and_goes_makes_nobody_try_without_an_end(
     open_pool: OpenPool, far: Far, clock: FakeClock
 ) -> None:
-    async with open_pool(max_reconnect_attempts=0, revive_interval=10_000) as pool:
+    async with open_pool(max_reconnect_attempts=0, revive_interval=10_000, reconnect_reset_after=1) as pool:
         await created(pool, clock, "a", "b")
         far.lose("a")
         await clock.advance()

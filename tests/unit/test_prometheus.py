@@ -101,6 +101,7 @@ def test_every_figure_is_rendered() -> None:
         errors_by_code={"storage_error": 110},
         reconnects=111,
         reconnects_by_reason={DisconnectReason.NETWORK: 111},
+        blips=127,
         connected_seconds=112.5,
         false_connected_seconds=99.5,
         send_latency=latency.histogram(),

@@ -134,6 +134,7 @@ def _families(metrics: PoolMetrics, sessions: Sequence[SessionStatus] | None) ->
     yield _counters("errors", "Error events, by code.", "code", metrics.errors_by_code)
     reconnects = {each: metrics.reconnects_by_reason.get(each, 0) for each in DisconnectReason}
     yield _counters("reconnects", "Links that followed another, by what ended that.", "reason", reconnects)
+    yield _counter("blips", "Lost lines that were back within the grace.", metrics.blips)
     yield _histogram("send_latency_seconds", "From handing a send over to its acknowledgement.", metrics.send_latency)
     yield _histogram("time_to_connect_seconds", "From a link's start until it is live.", metrics.time_to_connect)
     yield _gauge("queue_depth", "What waits now.", "queue", metrics.queue_depths.model_dump())
