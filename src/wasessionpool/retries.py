@@ -49,8 +49,9 @@ class Retries:
         """Decide how long to wait before the next link; ``None``: there is none."""
         settings, standing = self._backends.settings, self._standing
         if standing.last_link_held is not None:
-            # What counts is who gets through after this one did.
+            # What counts is who gets through after this one did, and that it is gone is news again.
             self.begin()
+            self._gave_up = False
         signal = ENDED_BY[end.reason]
         if signal is Signal.RESTRICTED:
             until = standing.record.restricted_until

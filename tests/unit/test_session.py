@@ -34,7 +34,7 @@ from wasessionpool import (
     WhatsAppSessionPool,
     WorkerCrashed,
 )
-from wasessionpool.events import Event
+from wasessionpool.events import Event, ReconnectingEvent
 from wasessionpool.links import PairingAccepted, PairingQueued, PairingStarted
 from wasessionpool.operations import LogOut, Operation
 from wasessionpool.stores.memory import MemoryStore
@@ -100,6 +100,52 @@ async def test_a_blip_costs_no_attempt_and_tells_only_the_status(
         assert (await status(pool)).status is Status.CONNECTED
         assert told(seen) == ["status", "status"]
         assert len(driver.links) == 1
+        metrics = await pool.get_metrics()
+        assert (metrics.blips, metrics.reconnects) == (1, 0)
+
+
+async def flap(link: FakeLink, clock: FakeClock, held: float) -> None:
+    """Hold the line for so many seconds, lose it, and mend it where the pool still wants it."""
+    await clock.advance(held)
+    if link.closed.is_set():
+        return
+    link.lose()
+    await clock.advance(0.1)
+    if not link.closed.is_set():
+        link.up()
+        await clock.advance()
+
+
+async def test_a_line_that_never_holds_backs_off_as_one_that_is_lost(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async def up(link: FakeLink) -> None:
+        link.up()
+
+    async with open_pool() as pool:
+        await linked(pool, driver, clock)
+        driver.script = up
+        seen.clear()
+        for _ in range(400):
+            await flap(driver.link, clock, 1.0)
+        now = await status(pool)
+    attempts = [event.delay for event in seen if isinstance(event, ReconnectingEvent)]
+    assert [round(delay) for delay in attempts[:4]] == [5, 10, 20, 40]
+    assert now.disconnect_reason is DisconnectReason.NETWORK
+    assert now.last_error == "the line broke 4 times in a row"
+
+
+async def test_a_line_that_holds_between_may_break_as_often_as_it_will(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async with open_pool() as pool:
+        link = await linked(pool, driver, clock)
+        seen.clear()
+        for _ in range(10):
+            await flap(link, clock, 60.0)
+        assert set(told(seen)) == {"status"}
+        assert len(driver.links) == 1
+        assert (await pool.get_metrics()).blips == 10
 
 
 async def test_the_grace_counts_from_the_first_loss(open_pool: OpenPool, driver: FakeDriver, clock: FakeClock) -> None:
@@ -185,6 +231,21 @@ async def test_spent_attempts_fail_the_session_until_it_is_revived(
         driver.script = link_up
         await clock.advance(900)
         assert (await status(pool)).status is Status.CONNECTED
+
+
+async def test_a_session_that_was_revived_and_is_lost_again_says_so(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async with open_pool(max_reconnect_attempts=0, revive_interval=900) as pool:
+        link = await linked(pool, driver, clock)
+        driver.script = link_up
+        link.end(DisconnectReason.SERVER)
+        await clock.advance(900)
+        seen.clear()
+        driver.link.end(DisconnectReason.NETWORK)
+        await clock.advance()
+        assert (await status(pool)).status is Status.FAILED
+        assert told(seen) == ["status", "disconnected", "status", "reconnect_failed"]
 
 
 async def test_create_revives_a_failed_session_at_once(
