@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 PROBE_TIMEOUT = 10.0
 """Seconds within which WhatsApp has to answer, and at most between the probes of a link that did not."""
 
+LOOK = PROBE_TIMEOUT / 2
+"""Seconds between looks at most: so a question that stays open is doubted, and the doubt settled, before its deadline
+of ``send_timeout`` gives up the link."""
+
 LONG_SILENCE = 20
 """Intervals without any sign of life after which a link is probed for no other reason: most are just idle."""
 
@@ -89,7 +93,7 @@ class Health:
                 self._wake = anyio.Event()
                 if self._clock.monotonic() >= due:
                     self._doubted.update(watch for watch in self._watched if watch.in_doubt)
-                    due = self._clock.monotonic() + self._interval
+                    due = self._clock.monotonic() + min(self._interval, LOOK)
                 for watch in self._doubted - self._probed:
                     self._probed.add(watch)
                     probes.start_soon(self._examine, watch, name=f"health of {watch.standing.record.key}")

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from wasessionpool import DisconnectReason, DriverError, PoolSettings, Status, WhatsAppSessionPool
+from wasessionpool import DisconnectReason, DriverError, PoolSettings, SendTimeout, Status, WhatsAppSessionPool
 from wasessionpool.events import Event
 from wasessionpool.health import Health
 from wasessionpool.links import KeepAliveMissed, KeepAliveRestored, LinkDoubted, LinkLost, PresenceChanged
@@ -45,6 +45,15 @@ def checks(seen: list[Event]) -> list[Any]:
 
 async def never() -> None:
     await anyio.sleep_forever()
+
+
+async def hang(*_message: object) -> None:
+    await anyio.sleep_forever()
+
+
+async def send_in_vain(pool: WhatsAppSessionPool) -> None:
+    with pytest.raises(SendTimeout):
+        await pool.send_message(COMPANY, "79001234567", "hi")
 
 
 async def refuse() -> None:
@@ -219,27 +228,34 @@ async def test_a_link_with_traffic_is_never_probed(open_pool: OpenPool, driver: 
 async def test_a_send_that_is_not_answered_makes_the_link_suspect_before_it_is_given_up(
     open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event]
 ) -> None:
-    async with open_pool(health_check_interval=10, send_timeout=60) as pool:
+    async with open_pool(send_timeout=60) as pool:
         link = await connected(pool, driver, clock)
-        ended = anyio.Event()
-
-        async def send() -> None:
-            with pytest.raises(Exception, match="unknown"):
-                await pool.send_message(COMPANY, "79001234567", "hi")
-            ended.set()
-
-        async def hang(*_message: object) -> None:
-            await anyio.sleep_forever()
-
         link.on_send, link.on_probe = hang, never
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(send)
+            tasks.start_soon(send_in_vain, pool)
             await clock.advance(30)
             assert (await status(pool)).health == "suspect"
             await clock.advance(12)
             assert (await status(pool)).disconnect_reason is DisconnectReason.KEEPALIVE
-            await ended.wait()
         assert [check.failures for check in checks(seen)] == [1, 2]
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 14, 22, 29])
+async def test_a_link_that_dies_under_a_send_is_suspect_before_the_send_gives_it_up(
+    open_pool: OpenPool, driver: FakeDriver, clock: FakeClock, seen: list[Event], after: float
+) -> None:
+    """With the times of a pool that was told nothing else, whenever the watch looked last."""
+    async with open_pool() as pool:
+        link = await connected(pool, driver, clock)
+        await clock.advance(120 + after)
+        link.on_send, link.on_probe = hang, never
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send_in_vain, pool)
+            await clock.advance(30)
+        await clock.advance()
+        assert "disconnected" in told(seen)
+        assert [check.failures for check in checks(seen)] == [1]
+        assert (await pool.get_metrics()).false_connected_seconds >= 30
 
 
 @pytest.mark.parametrize(("known", "since"), [(True, 35.0), (False, 40.0)])
