@@ -166,7 +166,7 @@ def children() -> set[int]:
     for task in Path("/proc/self/task").iterdir():
         try:
             found |= {int(pid) for pid in (task / "children").read_text().split()}
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             # The thread has ended meanwhile.
             continue
     return found
