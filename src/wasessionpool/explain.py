@@ -89,7 +89,7 @@ def _next(status: SessionStatus, now: datetime) -> list[str]:
         case Status.FAILED:
             return _failed(status, now)
         case Status.DISCONNECTED:
-            return _disconnected(status)
+            return _disconnected(status, now)
 
 
 def _connected(status: SessionStatus, now: datetime) -> list[str]:
@@ -124,8 +124,11 @@ def _failed(status: SessionStatus, now: datetime) -> list[str]:
     return [ADVICE.get(reason, nothing) if reason is not None else nothing]
 
 
-def _disconnected(status: SessionStatus) -> list[str]:
+def _disconnected(status: SessionStatus, now: datetime) -> list[str]:
     reason = status.disconnect_reason
+    if reason is DisconnectReason.LEASE_LOST and status.next_retry_at is not None:
+        looks = f"The pool looks again {_at(status.next_retry_at, now)} whether that has let go of it"
+        return [f"It can be used there. {looks}; create_session looks at once."]
     if reason is None:
         return ["It was not started since. create_session starts it."]
     if reason is DisconnectReason.SHUTDOWN:

@@ -119,8 +119,8 @@ class WhatsAppSessionPool:
         self._backends = backends
         for session in self._sessions.values():
             if self.settings.autostart and session.standing.record.desired == "running":
-                session.begin()
-                backends.tasks.start_soon(session.autostart)
+                session.standing.begin()
+                backends.tasks.start_soon(session.autostart.after, 0.0)
         return self
 
     async def __aexit__(

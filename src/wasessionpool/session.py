@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Unpack
 
@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 
 from .abc import Connection, Inbox, Ownership
 from .arrival import check_coming, check_linked, not_connected
+from .autostart import Autostart
 from .backends import Backends
 from .debug_log import debug_log
 from .errors import (
@@ -41,7 +42,6 @@ from .received import Received
 from .retries import Retries, is_final
 from .sending import SendLine, SendOptions, checked_send
 from .standing import Standing
-from .state import Signal
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,9 @@ class Supervisor:
         self._retries = Retries(self.standing, backends)
         self._idleness = Idleness(self.standing, backends.settings, backends.clock, busy=lambda: self.sends.asked > 0)
         self._link: Link | None = None
+        self.autostart = Autostart(
+            self.standing, backends, self.changing, running=lambda: self.running, start=self.start, tell=self._tell
+        )
 
     @property
     def running(self) -> bool:
@@ -85,10 +88,11 @@ class Supervisor:
         """Return a snapshot."""
         return self.standing.snapshot()
 
-    async def start(self, **asked: Any) -> None:
+    async def start(self, *, if_wanted: bool = False, **asked: Any) -> None:
         """Own the session and keep it alive from now on; one that gave up tries anew, one that sleeps wakes.
 
-        ``asked`` are fields of its record that shall change. Raises ``SessionLocked`` where another pool runs it,
+        ``asked`` are fields of its record that shall change; with ``if_wanted`` a session that its last owner was told
+        to stop is left alone. Raises ``SessionLocked`` where another pool runs it,
         ``StorageError`` where its files cannot be used, ``ClientOutdated`` where the pool may start none any more,
         ``PoolClosed`` where it is closing.
         """
@@ -100,7 +104,7 @@ class Supervisor:
                     await self._over.wait()
                 with anyio.CancelScope() as self._start_scope:
                     if not self._backends.bus.draining:
-                        await self._backends.tasks.start(self._run, {**asked, "desired": "running"})
+                        await self._backends.tasks.start(self._run, {**asked, "desired": "running"}, if_wanted)
                         return
                 raise PoolClosed(f"session {self.key} cannot be started: the pool is closing")
             if asked:
@@ -119,58 +123,11 @@ class Supervisor:
             asked["pairing_number"] = pairing_number
         await self.start(**asked)
 
-    async def autostart(self, pause: float = 0.0) -> None:
-        """Start after ``pause`` seconds, unless somebody asked otherwise until then: what stands in the way is told."""
-        planned = self.standing.next_retry_at
-        await self._backends.clock.sleep(pause)
-        async with self.changing:
-            # A later failure has an attempt of its own.
-            if self._due and self.standing.next_retry_at == planned:
-                with suppress(WhatsAppPoolError):
-                    await self._start_or_tell()
-
     async def restart(self) -> None:
-        """Stop and start. Raises as ``start``; files that cannot be used are tried again, as by ``autostart``."""
+        """Stop and start. Raises as ``start``; what stands in the way is tried again, as by ``autostart``."""
         self._backends.starts.check()
         await self.stop()
-        await self._start_or_tell()
-
-    @property
-    def _due(self) -> bool:
-        """Whether nothing runs the session, and it is going to be started by itself."""
-        return not self.running and (
-            self.standing.status is Status.CONNECTING or self.standing.next_retry_at is not None
-        )
-
-    async def _start_or_tell(self) -> None:
-        """Start; what stands in the way is told, and raised."""
-        self.begin()
-        try:
-            await self.start()
-        except PoolClosed:
-            raise
-        except SessionLocked as error:
-            self.standing.locked(error.holder)
-            raise
-        except ClientOutdated as error:
-            self._tell(LinkEnded(reason=DisconnectReason.OUTDATED, detail=error.message))
-            raise
-        except WhatsAppPoolError as error:
-            self._fail(error.message)
-            raise
-
-    def _fail(self, detail: str) -> None:
-        """Say that the session cannot run, whatever its links do; it is started again after ``revive_interval``."""
-        self._tell(LinkEnded(reason=DisconnectReason.STORAGE, detail=detail))
-        pause = self._backends.settings.revive_interval
-        if pause is not None:
-            self.standing.retry_in(pause)
-            self._backends.tasks.start_soon(self.autostart, pause)
-
-    def begin(self) -> None:
-        """Say that the session is starting."""
-        if self.standing.status is not Status.CONNECTING:
-            self.standing.apply(Signal.START)
+        await self.autostart.start()
 
     async def stop(self, reason: DisconnectReason = DisconnectReason.REQUESTED) -> None:
         """End the link and give the session up; one that is not running is left as it is."""
@@ -201,13 +158,12 @@ class Supervisor:
             return
         await self.stop()
         async with self._owned():
-            at_rest: dict[str, Any] = {}
-            if self._due:
+            wanted = self.standing.record.desired == "running"
+            if wanted:
                 at_rest = {"status": Status.DISCONNECTED, "disconnect_reason": DisconnectReason.REQUESTED}
-            if self.standing.record.desired == "running":
                 await self._save(desired="stopped", **at_rest)
-            if at_rest:
-                self.standing.link_ended(LinkEnded(reason=DisconnectReason.REQUESTED))
+            if wanted or self.autostart.due:
+                self.standing.disconnected()
 
     async def logout(self, *, forget: bool = False) -> None:
         """Unlink from the phone and erase the credentials; ``forget`` erases everything else too.
@@ -312,7 +268,7 @@ class Supervisor:
         """End the rest of a session that gave up or sleeps."""
         self._woken = True
         self._idleness.collecting = False
-        self.begin()
+        self.standing.begin()
         self._wake.set()
 
     def _live(self) -> Connection:
@@ -384,7 +340,7 @@ class Supervisor:
         except StorageError as error:
             self.standing.error(error.code, error.message)
 
-    async def _run(self, asked: dict[str, Any], *, task_status: TaskStatus[None]) -> None:
+    async def _run(self, asked: dict[str, Any], if_wanted: bool, *, task_status: TaskStatus[None]) -> None:
         self._over, self._ending = anyio.Event(), False
         try:
             async with (
@@ -393,6 +349,9 @@ class Supervisor:
                 debug_log(self.key, device.log, self.standing.counts) as log,
                 self._backends.driver.inbox(self.key, device) as inbox,
             ):
+                if if_wanted and self.standing.record.desired != "running":
+                    task_status.started()
+                    return
                 self.standing.log = log
                 # Before there is a group of tasks, out of which an error would come wrapped.
                 await self._save(**asked)
@@ -412,7 +371,7 @@ class Supervisor:
             if self._scope is None:
                 raise StorageError(f"session {self.key} cannot be started: {detail}") from error
             if not self._ending:
-                self._fail(detail)
+                self.autostart.fail(detail)
         finally:
             self._scope, self._ending, self.standing.log = None, False, None
             self._over.set()
@@ -422,7 +381,7 @@ class Supervisor:
     ) -> None:
         """Keep the session alive until it is stopped or ends for good, and hand over what it received."""
         with anyio.CancelScope() as self._scope:
-            self.begin()
+            self.standing.begin()
             task_status.started()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._leave_when_lost, ownership)

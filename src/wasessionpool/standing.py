@@ -132,6 +132,11 @@ class Standing:
             return None
         return max(self._up_since, self._traffic_at)
 
+    def begin(self) -> None:
+        """The session is starting."""
+        if self.status is not Status.CONNECTING:
+            self.apply(Signal.START)
+
     async def change(self) -> None:
         """Wait until something changes."""
         await self._changed.wait()
@@ -274,10 +279,17 @@ class Standing:
     def locked(self, holder: str) -> None:
         """Another pool runs the session."""
         self._last_error = f"run by {holder}", self._clock.now()
-        self.apply(Signal.STOP, DisconnectReason.LEASE_LOST)
+        if self.status is not Status.DISCONNECTED:
+            self.apply(Signal.STOP, DisconnectReason.LEASE_LOST)
         if self.status is Status.DISCONNECTED:
             # Also where it was so before, for another reason.
             self.reason = DisconnectReason.LEASE_LOST
+
+    def disconnected(self) -> None:
+        """Nothing runs the session, nor is going to by itself, since that was asked for."""
+        self.link_ended(LinkEnded(reason=DisconnectReason.REQUESTED))
+        self.reason, self.next_retry_at = DisconnectReason.REQUESTED, None
+        self._notify()
 
     def active(self) -> None:
         """A message came or went."""

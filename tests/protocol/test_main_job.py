@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from wasessionpool import (
@@ -196,6 +197,32 @@ async def test_a_session_that_another_pool_runs(
             assert driver.workers() == ()
         assert (await app.pool.get_session_status(COMPANY)).status is Status.CONNECTED
         assert whatsapp.phone(PHONE).logins == 2
+
+
+async def test_a_pool_that_was_opened_before_the_last_one_left_takes_its_sessions_over(
+    whatsapp: WhatsAppServer, application: OpenApplication, session_path: Path
+) -> None:
+    """As when a process is replaced by one that is started first."""
+    opened, leave = anyio.Event(), anyio.Event()
+    phone, bob = whatsapp.phone(PHONE), whatsapp.contact(BOB)
+
+    async def first() -> None:
+        async with application() as app:
+            await app.link(phone)
+            opened.set()
+            await leave.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await opened.wait()
+        logins = phone.logins
+        async with application(reconnect_base_delay=0.1) as second:
+            await second.heard.wait_for(lambda e: e.type == "status" and e.reason is DisconnectReason.LEASE_LOST)
+            leave.set()
+            await second.heard.wait_for(lambda e: e.type == "connected")
+            await second.pool.send_message(COMPANY, BOB, "taken over")
+            assert (await bob.next_message()).text == "taken over"
+    assert phone.logins == logins + 1
 
 
 @pytest.fixture

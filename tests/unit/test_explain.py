@@ -41,7 +41,8 @@ def test_every_status_with_every_reason(
     else:
         assert len(text.split(". ")) >= 2
     timed = {Status.RECONNECTING, Status.RESTRICTED, Status.SLEEPING, Status.FAILED}
-    assert ("in 30 s, at 12:00:30 UTC" in text) == (later is not None and status in timed)
+    waits = status is Status.DISCONNECTED and reason is DisconnectReason.LEASE_LOST
+    assert ("in 30 s, at 12:00:30 UTC" in text) == (later is not None and (status in timed or waits))
 
 
 @pytest.mark.parametrize("status", [Status.LOGGED_OUT, Status.DISCONNECTED, Status.FAILED])

@@ -23,7 +23,7 @@ CORE = {
     "debug_log", "bus", "inbound", "received", "contacts", "starts", "drops", "standing", "backends",
     "sending", "link", "session", "handle", "metrics", "pool", "defaults", "patience", "idempotency", "recipients",
     "restrictions", "statistics", "pulse", "health", "comebacks", "retries", "arrival", "idleness", "pace", "places",
-    "kept",
+    "kept", "autostart",
 }  # fmt: skip
 BACKENDS = {"drivers", "stores", "shelves", "limiters", "hooks", "coordinators"}
 ADAPTERS = {"cli", "django", "dashboard", "__main__"}

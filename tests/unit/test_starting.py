@@ -16,6 +16,7 @@ from wasessionpool import (
     PoolFull,
     SendTimeout,
     SessionKey,
+    SessionLocked,
     SessionNotConnected,
     SessionRecord,
     SessionStatus,
@@ -439,6 +440,91 @@ async def test_who_ends_a_session_that_another_pool_has_deleted_writes_it_no_mor
         assert await store.get(KEY) is None
         await pool.create_session(COMPANY)
         assert await desired(store) == "running"
+
+
+@asynccontextmanager
+async def two_pools(open_pool: OpenPool, store: Store, clock: FakeClock) -> AsyncIterator[tuple[Any, Any, anyio.Event]]:
+    """Two that open one store, one after the other, as when a process is replaced; the event closes the first."""
+    opened: list[WhatsAppSessionPool] = []
+    leave = anyio.Event()
+
+    async def first() -> None:
+        async with open_pool(store) as pool:
+            opened.append(pool)
+            await leave.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await clock.advance()
+        async with open_pool(store) as second:
+            await clock.advance()
+            yield opened[0], second, leave
+            leave.set()
+
+
+async def test_a_session_of_another_pool_is_taken_over_once_that_has_left(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock, seen: list[Event]
+) -> None:
+    async with two_pools(open_pool, store, clock) as (first, second, leave):
+        before = told(seen)
+        for _ in range(10):
+            now = await status(second)
+            assert (now.status, now.disconnect_reason) == (Status.DISCONNECTED, DisconnectReason.LEASE_LOST)
+            assert now.last_error == "run by another pool"
+            assert now.next_retry_at is not None
+            assert 0 <= (now.next_retry_at - clock.now()).total_seconds() <= 30
+            assert "looks again" in await second.explain(COMPANY)
+            await clock.advance(30)
+        assert (await status(first)).status is Status.CONNECTED
+        assert told(seen) == before
+        leave.set()
+        await clock.advance(30)
+        assert (await status(second)).status is Status.CONNECTED
+        assert driver.open_links == 1
+
+
+async def test_a_create_takes_a_session_over_before_its_pool_looks_again(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with two_pools(open_pool, store, clock) as (_, second, leave):
+        with pytest.raises(SessionLocked):
+            await second.create_session(COMPANY)
+        assert (await status(second)).next_retry_at is not None
+        leave.set()
+        await clock.advance()
+        assert (await second.create_session(COMPANY)).status is Status.CONNECTED
+        links = len(driver.links)
+        await clock.advance(1000)
+        assert (len(driver.links), driver.open_links) == (links, 1)
+
+
+@pytest.mark.parametrize("end", ["disconnect", "logout", "delete_session"])
+async def test_what_another_pool_was_told_to_stop_is_not_taken_over(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock, end: str
+) -> None:
+    async with two_pools(open_pool, store, clock) as (first, second, leave):
+        await getattr(first, end)(COMPANY)
+        kept = await store.get(KEY)
+        leave.set()
+        await clock.advance(1000)
+        now = await status(second)
+        assert (now.status, now.disconnect_reason) == (Status.DISCONNECTED, DisconnectReason.REQUESTED)
+        assert now.next_retry_at is None
+        assert driver.open_links == 0
+        assert await store.get(KEY) == kept
+
+
+async def test_who_disconnects_what_does_not_run_is_not_told_that_it_comes_back(
+    open_pool: OpenPool, store: Store, clock: FakeClock
+) -> None:
+    async with open_pool(store):
+        await clock.advance()
+    async with open_pool(store, autostart=False) as pool:
+        assert (await status(pool)).disconnect_reason is DisconnectReason.SHUTDOWN
+        await pool.disconnect(COMPANY)
+        assert (await status(pool)).disconnect_reason is DisconnectReason.REQUESTED
+    async with open_pool(store) as pool:
+        assert (await pool.explain(COMPANY)).endswith("on request. It stays down until create_session.")
 
 
 @pytest.mark.parametrize("anew", ["restart", "disconnect"])
