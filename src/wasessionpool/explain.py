@@ -44,10 +44,16 @@ ADVICE: Mapping[DisconnectReason, str] = {
 """What can be done, where no time is known at which anything happens by itself."""
 
 
-def explain(status: SessionStatus, now: datetime) -> str:
-    """Say what happened to the session, what happens next and when; ``now`` is an aware time."""
+def explain(status: SessionStatus, now: datetime, *, planned_elsewhere: bool = False) -> str:
+    """Say what happened to the session, what happens next and when; ``now`` is an aware time.
+
+    With ``planned_elsewhere`` the status is what another process has saved, which alone knows when it tries again.
+    """
     sentences = [f"Session {_name(status)} is {status.status.value.replace('_', ' ')}.", *_happened(status)]
-    sentences += _next(status, now)
+    if planned_elsewhere and status.status in (Status.RECONNECTING, Status.FAILED):
+        sentences.append("It tries again by itself.")
+    else:
+        sentences += _next(status, now)
     if status.last_error and status.status is not Status.CONNECTED:
         sentences.append(f"The last error was: {status.last_error.rstrip('.')}{_ago(status.last_error_at, now)}.")
     return " ".join(sentences)
@@ -118,7 +124,8 @@ def _pairing(status: SessionStatus, now: datetime) -> list[str]:
 def _failed(status: SessionStatus, now: datetime) -> list[str]:
     reason = status.disconnect_reason
     if status.next_retry_at is not None:
-        gave_up = f" after {status.reconnect_attempts} attempts" if status.reconnect_attempts else ""
+        attempts = status.reconnect_attempts
+        gave_up = f" after {attempts} attempt{'s' * (attempts > 1)}" if attempts else ""
         return [f"The pool gave up{gave_up}; it tries again {_at(status.next_retry_at, now)}."]
     nothing = "No attempt is planned: create_session tries anew."
     return [ADVICE.get(reason, nothing) if reason is not None else nothing]

@@ -158,10 +158,12 @@ class Link:
                     overdue = LinkEnded(reason=event.reason, detail=event.detail or "the line is lost")
                     if self._standing.status is Status.CONNECTED:
                         drops.note(self._standing.record.key)
+            before = self._standing.status
             self._take(event)
             if isinstance(event, LinkUp):
                 self._up(connection)
-            if isinstance(event, LinkUp | PairingAccepted):
+            pairs = self._standing.status is Status.PAIRING and before is not Status.PAIRING
+            if pairs or isinstance(event, LinkUp | PairingAccepted):
                 self._save()
 
     def _count_start(self) -> None:

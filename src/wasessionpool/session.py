@@ -45,6 +45,9 @@ from .standing import Standing
 
 logger = logging.getLogger(__name__)
 
+STARTING = {"desired": "running", "status": Status.CONNECTING, "disconnect_reason": None}
+"""What the record of a session says that was started and has no link yet."""
+
 _UNSETTLED = frozenset({Status.CONNECTING, Status.RECONNECTING})
 
 
@@ -104,7 +107,7 @@ class Supervisor:
                     await self._over.wait()
                 with anyio.CancelScope() as self._start_scope:
                     if not self._backends.bus.draining:
-                        await self._backends.tasks.start(self._run, {**asked, "desired": "running"}, if_wanted)
+                        await self._backends.tasks.start(self._run, {**STARTING, **asked}, if_wanted)
                         return
                 raise PoolClosed(f"session {self.key} cannot be started: the pool is closing")
             if asked:
@@ -409,11 +412,10 @@ class Supervisor:
         end = self._still_banned()
         while True:
             end = end or await self._hold(device)
+            pause = None if self._ending else self._retries.plan(end)
+            # With what was planned: other processes read it.
             await self._save_quietly()
-            if self._ending:
-                return
-            pause = self._retries.plan(end)
-            if pause is None:
+            if pause is None or self._ending:
                 self._ending = True
                 return
             await self._rest(pause)

@@ -51,6 +51,13 @@ def test_what_does_not_come_back_says_how_it_does(status: Status, reason: Discon
     assert re.search("create_session|next pool", said(status, reason))
 
 
+@pytest.mark.parametrize("status", [Status.RECONNECTING, Status.FAILED])
+def test_what_another_process_plans_is_not_guessed(status: Status) -> None:
+    saved = SessionStatus(company_id="962302", device="main", status=status, disconnect_reason=DisconnectReason.NETWORK)
+    text = explain(saved, NOW, planned_elsewhere=True)
+    assert text.endswith("The line to WhatsApp was lost. It tries again by itself.")
+
+
 def test_a_device_is_named() -> None:
     text = explain(SessionStatus(company_id="962302", device="sales", status=Status.CONNECTING), NOW)
     assert text.startswith("Session 962302:sales is connecting. ")

@@ -442,6 +442,42 @@ async def test_who_ends_a_session_that_another_pool_has_deleted_writes_it_no_mor
         assert await desired(store) == "running"
 
 
+async def test_other_processes_read_what_a_session_is_doing(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async def saved(company_id: str = COMPANY) -> tuple[Status, DisconnectReason | None]:
+        record = await store.get(SessionKey(company_id))
+        assert record is not None
+        return record.status, record.disconnect_reason
+
+    async def silent(_: FakeLink) -> None:
+        """Come to no link."""
+
+    async def pairing(link: FakeLink) -> None:
+        link.offer_pairing()
+
+    driver.script = silent
+    async with open_pool(store, max_reconnect_attempts=1) as pool:
+        await clock.advance()
+        assert await saved() == (Status.CONNECTING, None)
+        link = driver.link
+        driver.script = pairing
+        await pool.create_session("new")
+        await clock.advance()
+        assert await saved("new") == (Status.PAIRING, None)
+        driver.script = silent
+        link.up()
+        await clock.advance()
+        assert await saved() == (Status.CONNECTED, None)
+        link.end(DisconnectReason.NETWORK)
+        await clock.advance()
+        assert await saved() == (Status.RECONNECTING, DisconnectReason.NETWORK)
+        await clock.advance(6)
+        driver.link.end(DisconnectReason.SERVER)
+        await clock.advance()
+        assert await saved() == (Status.FAILED, DisconnectReason.SERVER)
+
+
 @asynccontextmanager
 async def two_pools(open_pool: OpenPool, store: Store, clock: FakeClock) -> AsyncIterator[tuple[Any, Any, anyio.Event]]:
     """Two that open one store, one after the other, as when a process is replaced; the event closes the first."""

@@ -19,7 +19,7 @@ from ..pool import WhatsAppSessionPool
 from ..settings import PoolSettings
 from .ending import CommandFailed
 from .places import Ending, Linked, Offers, Sight, still_waiting
-from .records import AT_REST, as_saved, command_of, describe, find, holder_of, label, records_at, store_at
+from .records import AT_REST, STAYS_FAILED, as_saved, command_of, describe, find, holder_of, label, records_at, store_at
 
 SHOWING = 1.0
 """Seconds to show what has happened until now."""
@@ -51,7 +51,8 @@ class SessionPath:
     async def explanation(self, key: SessionKey) -> tuple[Sight, str]:
         record = await find(key, self.path)
         holder = holder_of(record, self.path)
-        said = explain(as_saved(record, holder, now := datetime.now(UTC)), now)
+        planned = holder is not None and record.disconnect_reason not in STAYS_FAILED
+        said = explain(as_saved(record, holder, now := datetime.now(UTC)), now, planned_elsewhere=planned)
         if holder is not None:
             said += f" It is run by {holder}, and this is what that process saved last."
         elif record.status not in AT_REST and record.desired == "running":
