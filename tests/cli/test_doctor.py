@@ -46,8 +46,20 @@ def test_a_holder_is_named(command: Any, sessions: Path, held: int) -> None:
     assert f"962302 is held by process {held} on " in found["sessions"]["detail"]
 
 
+def test_damaged_keys_are_named_with_what_to_do(command: Any, sessions: Path) -> None:
+    keys = sessions / "962302" / "auth_info" / "device.db"
+    keys.write_bytes(bytes(range(256)) * 16)
+    keys.chmod(0o600)
+    found = findings(command, "--session-path", str(sessions), code=1)["sessions"]
+    assert found["outcome"] == "fail"
+    says = f"962302: {keys} is damaged: file is not a database; look at the disk, then: wasessionpool logout 962302 "
+    assert found["detail"].startswith(says)
+    assert found["detail"].endswith(f"wasessionpool pair 962302 --session-path {sessions}")
+    assert sorted(file.name for file in keys.parent.iterdir()) == ["device.db"]
+
+
 def test_what_is_damaged_open_or_left_over_is_named_with_what_to_do(command: Any, sessions: Path) -> None:
-    (sessions / "962302" / "auth_info" / "device.db").write_text("not read by this")
+    (sessions / "962302" / "auth_info" / "device.db").write_text("not a database")
     (sessions / "962302" / "session.json").write_text("{")
     (sessions / "962303" / "devices" / "sales" / ".session.json.x").touch(0o600)
     found = findings(command, "--session-path", str(sessions), code=1)

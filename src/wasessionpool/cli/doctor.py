@@ -19,7 +19,7 @@ from typing import Literal
 import anyio
 from anyio.to_thread import run_sync
 
-from ..shelves.directory import DirectoryShelf
+from ..shelves.directory import DirectoryShelf, fault_of
 from ..stores.directory import DirectoryStore
 from .ending import CommandFailed
 from .output import Output
@@ -201,11 +201,17 @@ def directory(path: Path) -> Finding:
 
 
 async def sessions(path: Path) -> Finding:
-    """Say who holds what; a linked session without its keys has to be paired anew."""
+    """Say who holds what; a linked session whose keys are gone or damaged has to be paired anew."""
     found = await records_at(path) or []
     for record in found:
-        if record.linked and not keys_of(record, path).is_file():
-            detail = f"{record.key} is linked, but its keys are gone: {pair_command(record.key, path)}"
+        if not record.linked:
+            continue
+        keys, anew = keys_of(record, path), pair_command(record.key, path)
+        if not keys.is_file():
+            return Finding("sessions", "fail", f"{record.key} is linked, but its keys are gone: {anew}")
+        if (fault := await run_sync(fault_of, keys)) is not None:
+            end = command_of("logout", record.key, path)
+            detail = f"{record.key}: {fault}; look at the disk, then: {end}; {anew}"
             return Finding("sessions", "fail", detail)
     holders = [(record.key, holder_of(record, path)) for record in found]
     held = [f"{key} is held by {holder}" for key, holder in holders if holder is not None]

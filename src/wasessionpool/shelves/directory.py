@@ -110,19 +110,7 @@ class DirectoryShelf:
 
     def fault(self) -> str | None:
         """Say what is wrong with the file, where there is one, without changing it; blocks as long as the disk does."""
-        if not self.path.exists():
-            return None
-        uri = f"{self.path.as_uri()}?mode=ro"
-        if not self.path.with_name(f"{self.path.name}-wal").exists():
-            # Nobody has it open; else SQLite would make that file, and leave it behind.
-            uri += "&immutable=1"
-        try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=BUSY)) as connection:
-                found: str = connection.execute("pragma quick_check(1)").fetchone()[0]
-                return None if found == "ok" else f"{self.path} is damaged: {found}"
-        except sqlite3.Error as error:
-            damaged = "is damaged" if _is_damage(error) else "cannot be read"
-            return f"{self.path} {damaged}: {error}"
+        return fault_of(self.path)
 
     def _time(self) -> float:
         return self._now().timestamp()
@@ -264,6 +252,25 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
+
+
+def fault_of(path: Path) -> str | None:
+    """Say what is wrong with an SQLite file, where there is one, without changing it; blocks as long as the disk does.
+
+    Never for a file that a library other than Python's SQLite has open in this process.
+    """
+    if not path.exists():
+        return None
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    if not path.with_name(f"{path.name}-wal").exists():
+        # Nobody has it open; else SQLite would make that file, and leave it behind.
+        uri += "&immutable=1"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY)) as connection:
+            found: str = connection.execute("pragma quick_check(1)").fetchone()[0]
+            return None if found == "ok" else f"{path} is damaged: {found}"
+    except sqlite3.Error as error:
+        return f"{path} {'is damaged' if _is_damage(error) else 'cannot be read'}: {error}"
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
