@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -165,7 +165,7 @@ class PoolSettings(BaseModel):
             name = str(error).split('"')[1]
             said = source.env_vars[_variable(name).lower()]
             raise ConfigurationError(f"{_variable(name)}={said!r}: expected a JSON object") from None
-        variables = {name: str(value) for name, value in given.items()}
+        variables = {name: str(source.env_vars[_variable(name).lower()]) for name in given}
         values = {
             name: _seconds(name, value) if name in DURATIONS and value is not None else value
             for name, value in given.items()
@@ -178,7 +178,8 @@ def _seconds(name: str, value: str) -> float:
     try:
         return float(value) / 1000
     except ValueError:
-        raise ConfigurationError(f"{_variable(name)}={value!r}: expected a number of milliseconds") from None
+        never = ", or 'none'" if type(None) in get_args(PoolSettings.model_fields[name].annotation) else ""
+        raise ConfigurationError(f"{_variable(name)}={value!r}: expected a number of milliseconds{never}") from None
 
 
 def _refuse_unknown(environment: Mapping[str, str | None]) -> None:

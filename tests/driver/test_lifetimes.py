@@ -244,6 +244,17 @@ async def test_a_silent_client_whose_keys_are_gone_is_soon_out_of_the_way(
                 await link.next(PairingOffered, timeout=END)
 
 
+class ApplicationFault(Exception):
+    """What the application raises of its own."""
+
+
+async def test_an_error_of_the_application_leaves_the_driver_as_it_came(whatsapp: WhatsAppServer) -> None:
+    with pytest.raises(ApplicationFault):
+        async with whatsapp.driver() as driver:
+            raise ApplicationFault
+    assert driver.workers() == ()
+
+
 async def test_leaving_the_driver_while_a_dial_hangs(deaf: DeafProxy, session: SessionFactory) -> None:
     one = session()
     await pair(one)

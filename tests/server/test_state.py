@@ -99,6 +99,12 @@ async def test_a_client_that_lives_through_the_restart_delivers_a_message_once(
         stop.set()
 
 
+async def test_what_a_client_needs_holds_in_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with WhatsAppServer(state="whatsapp.json") as server:
+        assert server.environment["SSL_CERT_FILE"] == str(tmp_path / "whatsapp.json.pem")
+
+
 async def test_the_file_is_whole_and_refuses_what_it_does_not_know(state_file: Path) -> None:
     async with WhatsAppServer(state=state_file) as whatsapp:
         whatsapp.contact(ANN, name="Ann")

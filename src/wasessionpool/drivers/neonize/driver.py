@@ -126,7 +126,9 @@ class NeonizeDriver:
                 await terms.fleet.quit()
         finally:
             self._stack = None
-            suppress = await stack.__aexit__(kind, error, trace)
+            # An error of the application's own is not one of ours, and leaves as it came, not in a group.
+            ours = (None, None, None) if isinstance(error, Exception) else (kind, error, trace)
+            suppress = await stack.__aexit__(*ours)
         return suppress
 
     @property

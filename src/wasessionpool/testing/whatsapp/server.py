@@ -85,7 +85,7 @@ class WhatsAppServer(FaultCalls):
         self._failures: list[Exception] = []
         self._port = port
         self._prekeys = prekeys
-        self._state = Path(state) if state is not None else None
+        self._state = Path(state).absolute() if state is not None else None
         self._network, self._trust = Network(), Trust.make()
         if self._state is not None and self._state.exists():
             self._network, self._trust = load(self._state)
