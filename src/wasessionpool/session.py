@@ -413,10 +413,10 @@ class Supervisor:
         while True:
             end = end or await self._hold(device)
             pause = None if self._ending else self._retries.plan(end)
+            self._ending = pause is None
             # With what was planned: other processes read it.
             await self._save_quietly()
             if pause is None or self._ending:
-                self._ending = True
                 return
             await self._rest(pause)
             end = None

@@ -165,7 +165,7 @@ def test_a_process_ends_with_the_same_line_and_code(process: Any, tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
+@pytest.mark.parametrize("missing", ["typer", "rich", "httpx"])
 def test_without_the_extra_the_install_command_is_named(tmp_path: Path, missing: str) -> None:
     script = f"import sys; sys.modules[{missing!r}] = None; from wasessionpool.cli import main; main()"
     done = subprocess.run(

@@ -97,7 +97,7 @@ async def status_of(app: Application, company_id: str = COMPANY) -> SessionStatu
 Strike = Callable[[Phone], Awaitable[Any]]
 
 
-def failed_login(reason: int, times: int = 1, **attrs: str) -> Strike:
+def failed_login(reason: int, times: int = 1, **attrs: str | int) -> Strike:
     """Refuse the next logins, and make the client log in."""
 
     async def strike(phone: Phone) -> None:
@@ -412,7 +412,7 @@ async def test_a_temporary_ban_ends_by_itself(whatsapp: WhatsAppServer, applicat
     async with application(reconnect_grace=20, reconnect_base_delay=0.05) as app:
         phone = await linked(app, whatsapp)
         before, logins = datetime.now(UTC), phone.logins
-        await failed_login(402, code="101", expire="6")(phone)
+        await failed_login(402, code=101, expire="6")(phone)
         restricted = await app.heard.wait_for(lambda e: e.type == "restricted")
         status = await status_of(app)
         assert (status.status, status.disconnect_reason) == (Status.RESTRICTED, DisconnectReason.TEMPORARILY_BANNED)

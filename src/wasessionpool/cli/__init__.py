@@ -21,7 +21,7 @@ def main() -> NoReturn:
         signal.signal(number, _interrupt)
     code: int | str | None = 1
     try:
-        if missing := [name for name in ("typer", "rich") if find_spec(name) is None]:
+        if missing := [name for name in ("typer", "rich", "httpx") if find_spec(name) is None]:
             raise SystemExit(_say(f"{' and '.join(missing)} not found: pip install 'wasessionpool[cli]'", 1))
         from .app import app
         from .ending import log_to_stderr

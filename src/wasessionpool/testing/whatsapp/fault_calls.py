@@ -114,12 +114,12 @@ class FaultCalls(ABC):
         await anyio.lowlevel.checkpoint()
         return len(connections)
 
-    def fail_login(self, reason: int, *, times: int = 1, **attrs: str) -> None:
+    def fail_login(self, reason: int, *, times: int = 1, **attrs: str | int) -> None:
         """Answer the next logins with `<failure reason=…>`, with further attributes for a ban.
 
         After 401, 403 and 406 a client forgets its keys, so its device stays in `devices` but never comes back.
         """
-        self._faults.logins.add(login_failure(reason, **attrs), times)
+        self._faults.logins.add(login_failure(reason, **{name: str(value) for name, value in attrs.items()}), times)
 
     def fail_pairing(self, *, times: int = 1) -> None:
         """Seal the next pairings with another secret than the code shows: the device refuses to be linked."""
