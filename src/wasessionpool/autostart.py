@@ -19,9 +19,12 @@ LONGEST_WAIT = 30.0
 
 
 class Start(Protocol):
-    """Own the session and keep it alive from now on; with ``if_wanted`` only where the last owner left it so."""
+    """Own the session and keep it alive from now on, with ``if_wanted`` unless its last owner was told to stop it.
 
-    async def __call__(self, *, if_wanted: bool = False) -> None: ...
+    Returns whether it was.
+    """
+
+    async def __call__(self, *, if_wanted: bool = False) -> bool: ...
 
 
 class Autostart:
@@ -64,18 +67,20 @@ class Autostart:
             # A later failure has an attempt of its own.
             if self.due and self._standing.next_retry_at == planned:
                 with suppress(WhatsAppPoolError):
-                    await self.start()
+                    await self.start(if_wanted=self._refusals > 0)
 
-    async def start(self) -> None:
-        """Start at once; what stands in the way is told, and raised, and tried again."""
+    async def start(self, *, if_wanted: bool = False) -> None:
+        """Start at once; what stands in the way is told, and raised, and tried again.
+
+        With ``if_wanted`` another pool had the session: it is left alone where that was told to stop it, and nothing
+        new is said while that has it still.
+        """
         standing = self._standing
-        # Who waits for another pool says nothing new each time that it looks.
-        waiting = self._refusals > 0 and standing.reason is DisconnectReason.LEASE_LOST
-        if not waiting:
+        if not if_wanted:
             self._refusals = 0
             standing.begin()
         try:
-            await self._start(if_wanted=waiting)
+            wanted = await self._start(if_wanted=if_wanted)
         except PoolClosed:
             raise
         except SessionLocked as error:
@@ -89,7 +94,7 @@ class Autostart:
         except WhatsAppPoolError as error:
             self.fail(error.message)
             raise
-        if waiting and not self._running():
+        if not wanted:
             standing.disconnected()
 
     def fail(self, detail: str) -> None:

@@ -91,11 +91,11 @@ class Supervisor:
         """Return a snapshot."""
         return self.standing.snapshot()
 
-    async def start(self, *, if_wanted: bool = False, **asked: Any) -> None:
+    async def start(self, *, if_wanted: bool = False, **asked: Any) -> bool:
         """Own the session and keep it alive from now on; one that gave up tries anew, one that sleeps wakes.
 
         ``asked`` are fields of its record that shall change; with ``if_wanted`` a session that its last owner was told
-        to stop is left alone. Raises ``SessionLocked`` where another pool runs it,
+        to stop is left alone: then it returns False. Raises ``SessionLocked`` where another pool runs it,
         ``StorageError`` where its files cannot be used, ``ClientOutdated`` where the pool may start none any more,
         ``PoolClosed`` where it is closing.
         """
@@ -107,8 +107,10 @@ class Supervisor:
                     await self._over.wait()
                 with anyio.CancelScope() as self._start_scope:
                     if not self._backends.bus.draining:
-                        await self._backends.tasks.start(self._run, {**STARTING, **asked}, if_wanted)
-                        return
+                        wanted: bool = await self._backends.tasks.start(self._run, {**STARTING, **asked}, if_wanted)
+                        if not wanted:
+                            await self._over.wait()
+                        return wanted
                 raise PoolClosed(f"session {self.key} cannot be started: the pool is closing")
             if asked:
                 await self._save(**asked)
@@ -116,6 +118,7 @@ class Supervisor:
             if self.running and self.standing.status in (Status.FAILED, Status.SLEEPING):
                 self._backends.starts.check()
                 self._rouse()
+            return True
 
     async def create(self, pairing_number: str | None, **asked: Any) -> None:
         """Start for a user, who may name the number to pair by a code with; a pairing with another one begins anew."""
@@ -343,7 +346,7 @@ class Supervisor:
         except StorageError as error:
             self.standing.error(error.code, error.message)
 
-    async def _run(self, asked: dict[str, Any], if_wanted: bool, *, task_status: TaskStatus[None]) -> None:
+    async def _run(self, asked: dict[str, Any], if_wanted: bool, *, task_status: TaskStatus[bool]) -> None:
         self._over, self._ending = anyio.Event(), False
         try:
             async with (
@@ -353,7 +356,7 @@ class Supervisor:
                 self._backends.driver.inbox(self.key, device) as inbox,
             ):
                 if if_wanted and self.standing.record.desired != "running":
-                    task_status.started()
+                    task_status.started(False)
                     return
                 self.standing.log = log
                 # Before there is a group of tasks, out of which an error would come wrapped.
@@ -380,12 +383,12 @@ class Supervisor:
             self._over.set()
 
     async def _live_on(
-        self, ownership: Ownership, device: DeviceLocation, inbox: Inbox, task_status: TaskStatus[None]
+        self, ownership: Ownership, device: DeviceLocation, inbox: Inbox, task_status: TaskStatus[bool]
     ) -> None:
         """Keep the session alive until it is stopped or ends for good, and hand over what it received."""
         with anyio.CancelScope() as self._scope:
             self.standing.begin()
-            task_status.started()
+            task_status.started(True)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._leave_when_lost, ownership)
                 tasks.start_soon(self.inbound.run, inbox, self._complain)

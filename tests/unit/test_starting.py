@@ -548,6 +548,21 @@ async def test_what_another_pool_was_told_to_stop_is_not_taken_over(
         assert now.next_retry_at is None
         assert driver.open_links == 0
         assert await store.get(KEY) == kept
+        if end == "disconnect":
+            assert (await second.create_session(COMPANY)).status is Status.CONNECTED
+
+
+async def test_a_restart_starts_what_another_pool_was_told_to_stop(
+    open_pool: OpenPool, store: Store, clock: FakeClock
+) -> None:
+    async with two_pools(open_pool, store, clock) as (first, second, _):
+        with pytest.raises(SessionLocked):
+            await second.restart(COMPANY)
+        await first.disconnect(COMPANY)
+        await second.restart(COMPANY)
+        await clock.advance()
+        assert (await status(second)).status is Status.CONNECTED
+        assert await desired(store) == "running"
 
 
 async def test_who_disconnects_what_does_not_run_is_not_told_that_it_comes_back(
