@@ -33,7 +33,9 @@ def own_memory(process: str) -> int:
 async def main(path: str, environment: dict[str, str], *, durably: bool) -> None:
     hand_over, handed_over = anyio.create_memory_object_stream[Any](0)
     driver = NeonizeDriver(worker_module=WORKER_MODULE, environment=environment, spare_timeout=0)
-    pool = WhatsAppSessionPool(PoolSettings(session_path=path), driver=driver)
+    # A line that is cut in each cycle of a test has held long enough for the next.
+    settings = PoolSettings(session_path=path, reconnect_reset_after=0.001)
+    pool = WhatsAppSessionPool(settings, driver=driver)
     if durably:
         pool.on("message", durable=True)(hand_over.send)
     async with driver, pool, pool.events("message") as messages:

@@ -27,7 +27,7 @@ from .conftest import RAW_CLIENT, start_raw_client
 
 JSON_OR_KNOWN = re.compile(
     r"Any|str|int|float|bool|bytes|ReceivedMessage|Sequence\[str\]|MediaKind|Literal\[[^]]*\]"
-    r"|(str|int|float) \| (str|None)"
+    r"|(str|int|float) \| (str|int|None)"
 )
 OWN = "79686484488"
 ANN = "79001234567"
