@@ -17,7 +17,7 @@ ROOT = Path(wasessionpool.__file__).parent
 VALUES = {
     "errors", "models", "messages", "events", "links", "operations", "addresses", "qr", "settings", "state", "backoff",
     "files", "clock", "waiting", "explain", "proxies", "counts", "notices", "metadata",
-    "pacing", "threads", "disk",
+    "pacing", "threads", "disk", "damage",
 }  # fmt: skip
 CORE = {
     "debug_log", "bus", "inbound", "received", "contacts", "starts", "drops", "standing", "backends",

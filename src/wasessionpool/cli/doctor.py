@@ -19,7 +19,9 @@ from typing import Literal
 import anyio
 from anyio.to_thread import run_sync
 
-from ..shelves.directory import DirectoryShelf, fault_of
+from ..damage import fault_of
+from ..models import SessionRecord
+from ..shelves.directory import DirectoryShelf
 from ..stores.directory import DirectoryStore
 from .ending import CommandFailed
 from .output import Output
@@ -203,19 +205,21 @@ def directory(path: Path) -> Finding:
 async def sessions(path: Path) -> Finding:
     """Say who holds what; a linked session whose keys are gone or damaged has to be paired anew."""
     found = await records_at(path) or []
-    for record in found:
-        if not record.linked:
-            continue
-        keys, anew = keys_of(record, path), pair_command(record.key, path)
-        if not keys.is_file():
-            return Finding("sessions", "fail", f"{record.key} is linked, but its keys are gone: {anew}")
-        if (fault := await run_sync(fault_of, keys)) is not None:
-            end = command_of("logout", record.key, path)
-            detail = f"{record.key}: {fault}; look at the disk, then: {end}; {anew}"
-            return Finding("sessions", "fail", detail)
+    faults = [fault for record in found if record.linked and (fault := await run_sync(_fault_of_keys, record, path))]
+    if faults:
+        return Finding("sessions", "fail", "; ".join(faults))
     holders = [(record.key, holder_of(record, path)) for record in found]
     held = [f"{key} is held by {holder}" for key, holder in holders if holder is not None]
     return Finding("sessions", "ok", "; ".join([f"{len(found)} known", *held]))
+
+
+def _fault_of_keys(record: SessionRecord, path: Path) -> str | None:
+    keys, anew = keys_of(record, path), pair_command(record.key, path)
+    if not keys.is_file():
+        return f"{record.key} is linked, but its keys are gone: {anew}"
+    if (fault := fault_of(keys)) is None:
+        return None
+    return f"{record.key}: {fault}; look at the disk, then: {command_of('logout', record.key, path)}; {anew}"
 
 
 def records(store: DirectoryStore) -> Finding:

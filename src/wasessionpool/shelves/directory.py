@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 
 import anyio
 
+from ..damage import BUSY, fault_of, is_damage
 from ..disk import on_disk
 from ..errors import StorageError
 from ..files import private_directory
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 PLACE = Path(".pool", "pool.db")
 """Where the file lies, below the session path; a dot cannot begin a company id."""
-BUSY = 8.0
-"""Seconds to wait for another process's commit, which takes milliseconds."""
 PAGE = 500
 """Entries that a scan reads at once."""
 SWEEP = 100
@@ -47,7 +46,6 @@ where not :if_absent or shelf.expires_at <= :now
 """
 _SWEEP = "delete from shelf where key in (select key from shelf where expires_at <= ? order by expires_at limit ?)"
 _PAGE = "select key, value from shelf where key > ? and key >= ? and key < ? and expires_at > ? order by key limit ?"
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 T = TypeVar("T")
 
@@ -125,7 +123,7 @@ class DirectoryShelf:
             try:
                 return operation(self._current())
             except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
+                if not is_damage(error):
                     raise
                 self._replace(error)
                 return operation(self._current())
@@ -252,29 +250,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def fault_of(path: Path) -> str | None:
-    """Say what is wrong with an SQLite file, where there is one, without changing it; blocks as long as the disk does.
-
-    Never for a file that a library other than Python's SQLite has open in this process.
-    """
-    if not path.exists():
-        return None
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    if not path.with_name(f"{path.name}-wal").exists():
-        # Nobody has it open; else SQLite would make that file, and leave it behind.
-        uri += "&immutable=1"
-    try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY)) as connection:
-            found: str = connection.execute("pragma quick_check(1)").fetchone()[0]
-            return None if found == "ok" else f"{path} is damaged: {found}"
-    except sqlite3.Error as error:
-        return f"{path} {'is damaged' if _is_damage(error) else 'cannot be read'}: {error}"
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
 def _put_aside(path: Path) -> Path:
