@@ -91,7 +91,7 @@ class Link:
                 end = LinkEnded(reason=DisconnectReason.PUMP_DEAD)
                 with self._scope:
                     end = await self._listen(connection, started)
-                told = end if is_final(end) else self._forced_end or end
+                told = end if is_final(end.reason) else self._forced_end or end
                 self._down()
                 await self._tell(told)
         except Exception as error:
@@ -151,7 +151,7 @@ class Link:
                     self._standing.counts.blips += lost
                     patience, lost = None, False
                 case LinkLost() if not lost:
-                    if self._flaps():
+                    if self._breaks_too_often():
                         return LinkEnded(reason=event.reason, detail=f"the line broke {self._blips} times in a row")
                     # A second tells whether many broke at once; then there is no more grace than that.
                     patience, since, lost = min(WINDOW, settings.reconnect_grace), clock.monotonic(), True
@@ -172,8 +172,8 @@ class Link:
             self._backends.time_to_connect.observe(self._backends.clock.monotonic() - self._begun)
             self._begun = None
 
-    def _flaps(self) -> bool:
-        """Say whether the line, which just broke, has done so too often for another grace."""
+    def _breaks_too_often(self) -> bool:
+        """Count that the line broke just now, and say whether that was too often for another grace."""
         if self._backends.clock.monotonic() - self._up_at >= self._backends.settings.reconnect_reset_after:
             self._blips = 0
         self._blips += 1

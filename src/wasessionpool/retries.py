@@ -16,10 +16,10 @@ from .state import ENDED_BY, REVIVABLE, Signal
 logger = logging.getLogger(__name__)
 
 
-def is_final(end: LinkEnded) -> bool:
-    """Say whether no link follows by itself."""
-    follows = ENDED_BY[end.reason] in (Signal.LOST, Signal.RESTRICTED, Signal.SLEEP)
-    return not follows and end.reason not in REVIVABLE
+def is_final(reason: DisconnectReason) -> bool:
+    """Say whether no link follows by itself one that ended so."""
+    follows = ENDED_BY[reason] in (Signal.LOST, Signal.RESTRICTED, Signal.SLEEP)
+    return not follows and reason not in REVIVABLE
 
 
 class Retries:
@@ -46,7 +46,13 @@ class Retries:
         self._standing.attempt, self._gave_up, self._revivals = 0, False, 0
 
     def plan(self, end: LinkEnded) -> float | None:
-        """Decide how long to wait before the next link; ``None``: there is none."""
+        """Decide, and tell, how long to wait before the next link; ``None``: there is none."""
+        pause = self._pause(end)
+        if pause is not None:
+            self._standing.retry_in(pause)
+        return pause
+
+    def _pause(self, end: LinkEnded) -> float | None:
         settings, standing = self._backends.settings, self._standing
         if standing.last_link_held is not None:
             # What counts is who gets through after this one did, and that it is gone is news again.
@@ -58,7 +64,7 @@ class Retries:
             return None if until is None else max(0.0, (until - self._backends.clock.now()).total_seconds())
         if signal is Signal.SLEEP:
             return settings.idle_wake_interval
-        if is_final(end):
+        if is_final(end.reason):
             return None
         if end.reason in REVIVABLE:
             return settings.revive_interval
@@ -75,7 +81,6 @@ class Retries:
     async def rest(self, pause: float, wake: anyio.Event) -> None:
         """Wait for ``pause`` seconds, for ``wake``, or for what makes another attempt worth while."""
         standing, clock, comebacks = self._standing, self._backends.clock, self._backends.comebacks
-        standing.retry_in(pause)
         with clock.move_on_after(pause):
             if standing.status is not Status.FAILED or standing.reason in REVIVABLE:
                 await wake.wait()

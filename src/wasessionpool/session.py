@@ -45,7 +45,7 @@ from .standing import Standing
 
 logger = logging.getLogger(__name__)
 
-STARTING = {"desired": "running", "status": Status.CONNECTING, "disconnect_reason": None}
+_STARTING = {"desired": "running", "status": Status.CONNECTING, "disconnect_reason": None}
 """What the record of a session says that was started and has no link yet."""
 
 _UNSETTLED = frozenset({Status.CONNECTING, Status.RECONNECTING})
@@ -107,7 +107,7 @@ class Supervisor:
                     await self._over.wait()
                 with anyio.CancelScope() as self._start_scope:
                     if not self._backends.bus.draining:
-                        wanted: bool = await self._backends.tasks.start(self._run, {**STARTING, **asked}, if_wanted)
+                        wanted: bool = await self._backends.tasks.start(self._run, {**_STARTING, **asked}, if_wanted)
                         if not wanted:
                             await self._over.wait()
                         return wanted
@@ -464,13 +464,13 @@ class Supervisor:
 
     async def _tell_link_end(self, end: LinkEnded) -> None:
         self._tell(end)
-        if is_final(end):
+        if is_final(end.reason):
             # At once: closing the link takes its time, and who is killed meanwhile must not begin again.
             await self._save_quietly()
 
     def _tell(self, end: LinkEnded) -> None:
         self._woken = False
-        if is_final(end):
+        if is_final(end.reason):
             self._ending = True
             if end.reason is not DisconnectReason.OUTDATED:
                 self.standing.update(desired="stopped")

@@ -279,16 +279,12 @@ class Standing:
     def locked(self, holder: str) -> None:
         """Another pool runs the session."""
         self._last_error = f"run by {holder}", self._clock.now()
-        if self.status is not Status.DISCONNECTED:
-            self.apply(Signal.STOP, DisconnectReason.LEASE_LOST)
-        if self.status is Status.DISCONNECTED:
-            # Also where it was so before, for another reason.
-            self.reason = DisconnectReason.LEASE_LOST
+        self._stopped(DisconnectReason.LEASE_LOST)
 
     def disconnected(self) -> None:
         """Nothing runs the session, nor is going to by itself, since that was asked for."""
-        self.link_ended(LinkEnded(reason=DisconnectReason.REQUESTED))
-        self.reason, self.next_retry_at = DisconnectReason.REQUESTED, None
+        self._stopped(DisconnectReason.REQUESTED)
+        self.next_retry_at = None
         self._notify()
 
     def active(self) -> None:
@@ -323,6 +319,13 @@ class Standing:
 
     def publish(self, event: Event | BaseEvent) -> None:
         self._bus.publish(event)  # type: ignore[arg-type]
+
+    def _stopped(self, reason: DisconnectReason) -> None:
+        if self.status is not Status.DISCONNECTED:
+            self.apply(Signal.STOP, reason)
+        if self.status is Status.DISCONNECTED:
+            # Also where it was so before, for another reason.
+            self.reason = reason
 
     def _notify(self) -> None:
         self._changed.set()

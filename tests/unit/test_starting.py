@@ -478,6 +478,20 @@ async def test_other_processes_read_what_a_session_is_doing(
         assert await saved() == (Status.FAILED, DisconnectReason.SERVER)
 
 
+async def test_what_follows_is_told_before_it_is_saved(
+    open_pool: OpenPool, store: Store, driver: FakeDriver, clock: FakeClock
+) -> None:
+    async with open_pool(store, max_reconnect_attempts=0) as pool:
+        await clock.advance()
+        store.slow = 5.0
+        driver.link.end(DisconnectReason.NETWORK)
+        await clock.advance(1)
+        now = await status(pool)
+        # The write itself cannot be cancelled.
+        await clock.advance(10)
+    assert (now.status, now.next_retry_at is not None) == (Status.FAILED, True)
+
+
 @asynccontextmanager
 async def two_pools(open_pool: OpenPool, store: Store, clock: FakeClock) -> AsyncIterator[tuple[Any, Any, anyio.Event]]:
     """Two that open one store, one after the other, as when a process is replaced; the event closes the first."""

@@ -16,9 +16,6 @@ from ..stores.directory import KEYS, DirectoryStore
 AT_REST = frozenset({Status.LOGGED_OUT, Status.FAILED})
 """What remains true of a session that nobody runs; any other status ended with its pool."""
 
-STAYS_FAILED = frozenset({DisconnectReason.REPLACED, DisconnectReason.OUTDATED})
-"""After these a pool that runs a session does not try again by itself."""
-
 
 def as_saved(record: SessionRecord, holder: str | None, now: datetime) -> SessionStatus:
     """Return a record as a status; a session that nobody runs was left by its pool, whatever was saved last."""

@@ -16,10 +16,11 @@ from ..explain import explain
 from ..messages import OutgoingMessage
 from ..models import SentMessage, SessionKey, SessionRecord, SessionStatus, Status
 from ..pool import WhatsAppSessionPool
+from ..retries import is_final
 from ..settings import PoolSettings
 from .ending import CommandFailed
 from .places import Ending, Linked, Offers, Sight, still_waiting
-from .records import AT_REST, STAYS_FAILED, as_saved, command_of, describe, find, holder_of, label, records_at, store_at
+from .records import AT_REST, as_saved, command_of, describe, find, holder_of, label, records_at, store_at
 
 SHOWING = 1.0
 """Seconds to show what has happened until now."""
@@ -51,7 +52,8 @@ class SessionPath:
     async def explanation(self, key: SessionKey) -> tuple[Sight, str]:
         record = await find(key, self.path)
         holder = holder_of(record, self.path)
-        planned = holder is not None and record.disconnect_reason not in STAYS_FAILED
+        reason = record.disconnect_reason
+        planned = holder is not None and reason is not None and not is_final(reason)
         said = explain(as_saved(record, holder, now := datetime.now(UTC)), now, planned_elsewhere=planned)
         if holder is not None:
             said += f" It is run by {holder}, and this is what that process saved last."
